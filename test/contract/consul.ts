@@ -39,6 +39,8 @@ function isExecutable(path: string): boolean {
 export interface ConsulServer {
   /** `http://127.0.0.1:PORT` */
   readonly address: string;
+  /** `https://127.0.0.1:PORT`, where certificates were given. */
+  readonly secureAddress: string;
   /** The almighty token where access control is on. */
   readonly token: string | undefined;
   /** Dies at once, as in a crash; the data stays. */
@@ -52,13 +54,15 @@ export interface ConsulServer {
 export interface ConsulServerOptions {
   /** Access control with default deny. */
   acl?: boolean;
+  /** HTTPS beside HTTP, for clients with a certificate of this authority only. */
+  tls?: { caFile: string; certFile: string; keyFile: string };
 }
 
 /** Starts a server that allows session TTLs from 2 s. */
-export async function startConsul({ acl = false }: ConsulServerOptions = {}): Promise<ConsulServer> {
+export async function startConsul({ acl = false, tls }: ConsulServerOptions = {}): Promise<ConsulServer> {
   const binary = findConsul();
   const folder = await mkdtemp(join(tmpdir(), 'lockstep-consul-'));
-  const [httpPort, serverPort, serfPort] = await freePorts(3);
+  const [httpPort, serverPort, serfPort, httpsPort] = await freePorts(4);
   const token = acl ? '11111111-2222-3333-4444-555555555555' : undefined;
   const config = {
     server: true,
@@ -67,13 +71,24 @@ export async function startConsul({ acl = false }: ConsulServerOptions = {}): Pr
     data_dir: join(folder, 'data'),
     bind_addr: '127.0.0.1',
     client_addr: '127.0.0.1',
-    ports: { http: httpPort, server: serverPort, serf_lan: serfPort, serf_wan: -1, dns: -1, grpc: -1 },
+    ports: {
+      http: httpPort,
+      https: tls === undefined ? -1 : httpsPort,
+      server: serverPort,
+      serf_lan: serfPort,
+      serf_wan: -1,
+      dns: -1,
+      grpc: -1,
+    },
     performance: { raft_multiplier: 1 },
     session_ttl_min: '2s',
     connect: { enabled: false },
     disable_update_check: true,
     log_level: 'warn',
     ...(token === undefined ? {} : { acl: { enabled: true, default_policy: 'deny', tokens: { master: token } } }),
+    ...(tls === undefined
+      ? {}
+      : { ca_file: tls.caFile, cert_file: tls.certFile, key_file: tls.keyFile, verify_incoming_https: true }),
   };
   const configFile = join(folder, 'consul.json');
   const logFile = join(folder, 'log');
@@ -110,7 +125,8 @@ export async function startConsul({ acl = false }: ConsulServerOptions = {}): Pr
     await dispose();
     throw error;
   }
-  return { address, token, kill, restart: start, dispose };
+  const secureAddress = `https://127.0.0.1:${String(httpsPort)}`;
+  return { address, secureAddress, token, kill, restart: start, dispose };
 }
 
 /** Ports nobody listens on; Consul cannot pick its own. */
