@@ -49,7 +49,10 @@ export class RpcClient implements Caller {
     setMaxListeners(0, this.#closing.signal);
     socket.on('data', (bytes) => { this.#receive(bytes); });
     socket.on('error', (error) => { this.end('socket', `the socket failed: ${error.message}`, error); });
-    socket.on('close', () => { this.end('remote', 'libvirt closed the connection'); });
+    // 'close' alone would not come while a server that has hung up leaves our last bytes unread.
+    for (const event of ['end', 'close']) {
+      socket.on(event, () => { this.end('remote', 'libvirt closed the connection'); });
+    }
   }
 
   /** Fires once, at the end of the connection; its reason is a `LibvirtClosedError`. */
