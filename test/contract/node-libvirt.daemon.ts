@@ -2,7 +2,7 @@
 // A libvirtd of the test's own: own folders, own mount and network namespace, nothing of the machine's touched.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { accessSync, constants, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -98,7 +98,3 @@ function isSocket(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isSocket() === true;
 }
 
-/** How many files and sockets the daemon holds open: what a client leaves behind shows here. */
-export function stateOf(daemon: PrivateLibvirtd): string {
-  return readFileSync(`/proc/${String(daemon.process.pid)}/stat`, 'utf8').split(' ')[2] ?? '';
-}
