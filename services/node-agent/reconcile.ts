@@ -6,6 +6,7 @@ import type { Timer } from '../platform/clock/clock.js';
 import { HypervisorError } from '../platform/hypervisor/hypervisor.js';
 import type { Logger } from '../platform/log/log.js';
 import { CALL_MS } from './config.js';
+import { reasonOf } from './hypervisor-errors.js';
 import type { AgentParts } from './parts.js';
 import { nextStep, type Step, type Wish } from './vm-step.js';
 import { VmWorker, type KnownBetter } from './vm-worker.js';
@@ -21,6 +22,7 @@ export class Reconciler {
   readonly #workers = new Map<string, VmWorker>();
   readonly #timers = new Map<string, Timer>();
   readonly #log: Logger;
+  #superseded: ReadonlyMap<string, bigint> = new Map();
 
   constructor(
     private readonly parts: AgentParts,
@@ -52,6 +54,11 @@ export class Reconciler {
     this.kick(vmId);
   }
 
+  /** VMs that the records place elsewhere, with their placement epochs. */
+  supersede(elsewhere: ReadonlyMap<string, bigint>): void {
+    this.#superseded = elsewhere;
+  }
+
   /** Nothing is wanted of this VM here any more. */
   forget(vmId: string): void {
     const worker = this.#workers.get(vmId);
@@ -69,8 +76,13 @@ export class Reconciler {
   kickAll(present: Iterable<string>): void {
     const { memory } = this.parts;
     const wanted = [...this.#workers.values()].filter(({ wish }) => wish !== undefined).map(({ vmId }) => vmId);
-    const noted = [...present].filter((vmId) => memory.notes(vmId).floor > 0n);
+    const noted = [...present].filter((vmId) => memory.notes(vmId).floor > 0n || this.#superseded.has(vmId));
     for (const vmId of new Set([...wanted, ...noted])) this.kick(vmId);
+  }
+
+  /** An event: only where something is known or wanted of the VM. */
+  kickKnown(vmId: string): void {
+    if (this.#workers.has(vmId) || this.#superseded.has(vmId) || this.parts.memory.notes(vmId).floor > 0n) this.kick(vmId);
   }
 
   kick(vmId: string): void {
@@ -127,7 +139,9 @@ export class Reconciler {
     }
     worker.observe(domain, nowMs);
     const notes = memory.notes(worker.vmId);
-    const step = nextStep({ domain, wish: worker.wish, notes, history: worker.history, nowMs });
+    const { wish, history } = worker;
+    const supersededBy = this.#superseded.get(worker.vmId);
+    const step = nextStep({ domain, wish, notes, history, supersededBy, nowMs });
     if (step.do === 'start' && step.ownAccord && !entitled) return step;
     await this.#take(worker, step, nowMs);
     worker.passed();
@@ -185,6 +199,10 @@ export class Reconciler {
         return hypervisor.destroy(vmId, { deadlineMs: CALL_MS.destroy });
       case 'undefine':
         return hypervisor.undefine(vmId, { deadlineMs: CALL_MS.define });
+      case 'surrender':
+        await this.parts.memory.change(vmId, { floor: step.upToEpoch, assignment: undefined });
+        await hypervisor.destroy(vmId, { deadlineMs: CALL_MS.destroy });
+        return hypervisor.undefine(vmId, { deadlineMs: CALL_MS.define });
     }
   }
 
@@ -233,7 +251,3 @@ function heldAs({ reason, detail }: Step & { do: 'held' }): KnownBetter {
   return { state, reason: reason === 'VM_LOCKED' ? '' : reason, detail };
 }
 
-function reasonOf(error: HypervisorError): string {
-  if (error.kind === 'down') return 'HYPERVISOR_DOWN';
-  return error.kind === 'refused' || error.kind === 'invalid' ? 'HYPERVISOR_REFUSED' : 'HYPERVISOR_FAILED';
-}

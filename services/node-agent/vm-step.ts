@@ -36,6 +36,8 @@ export interface StepInput {
   wish: Wish | undefined;
   notes: Readonly<VmNotes>;
   history: VmHistory;
+  /** The record, read after joining, places the VM on another node under this epoch, and no migration is open. */
+  supersededBy: bigint | undefined;
   nowMs: number;
 }
 
@@ -50,7 +52,9 @@ export type Step =
   | { do: 'start'; ownAccord: boolean }
   | { do: 'ask-shutdown' }
   | { do: 'destroy' }
-  | { do: 'undefine' };
+  | { do: 'undefine' }
+  /** Gives up a copy that was replaced by one elsewhere, running or not: floor, destroy, undefine. */
+  | { do: 'surrender'; upToEpoch: bigint };
 
 /** A guest may be busy or not listen yet; asking again costs nothing. */
 const ASK_AGAIN_MS = 10_000;
@@ -63,6 +67,8 @@ export function nextStep(input: StepInput): Step {
   if (notes.outgoing !== undefined || notes.armed?.closed === false) {
     return { do: 'held', reason: 'VM_LOCKED', detail: 'a migration of this VM is open' };
   }
+  const superseded = supersededCopy(input);
+  if (superseded !== undefined) return superseded;
   const given = domain?.placementEpoch !== undefined && domain.placementEpoch <= notes.floor;
   if (domain !== undefined && given) return leftOver(domain);
   if (wish === undefined || wish.desired === VmDesired.UNMANAGED) return REST;
@@ -74,6 +80,12 @@ export function nextStep(input: StepInput): Step {
   if (foreign !== undefined) return foreign;
   if (domain.placementEpoch !== wish.placementEpoch) return takeOver(domain, wish);
   return wish.desired === VmDesired.RUNNING ? towardsRunning(domain, input, wish) : towardsStopped(domain, input, wish);
+}
+
+function supersededCopy({ domain, supersededBy }: StepInput): Step | undefined {
+  const epoch = domain?.placementEpoch;
+  if (epoch === undefined || supersededBy === undefined || epoch >= supersededBy) return undefined;
+  return { do: 'surrender', upToEpoch: epoch };
 }
 
 /** At or under the floor nothing starts; what stands here is a remainder. What runs needs a person. */

@@ -6,17 +6,19 @@ import {
   HypervisorError,
   type OutgoingMigration,
   type TransferProgress,
-  type TransferSettings,
 } from '../../platform/hypervisor/hypervisor.js';
 import type { Logger } from '../../platform/log/log.js';
 import { CALL_MS } from '../config.js';
+import { abortIfActive } from './orphaned-transfer.js';
 import { durationOf } from '../durations.js';
 import type { TransferKnowledge } from '../facts.js';
 import type { OrderGuard, Speaker } from '../orders.js';
 
+type PerformInput = Parameters<OutgoingMigration['perform']>[0];
+
 type State =
   | { kind: 'performing' }
-  | { kind: 'ended'; cookie: Uint8Array }
+  | { kind: 'ended'; cookie: Buffer }
   | { kind: 'failed'; reason: string; detail: string; guestRuns: boolean }
   /** The connection broke: the hypervisor may go on by itself. */
   | { kind: 'unknown'; detail: string };
@@ -44,7 +46,7 @@ export class Transfer {
       /** Asks whether the guest's vCPUs run, after a failure. */
       guestRuns: () => Promise<boolean>;
     },
-    input: { uri: string; cookie: Uint8Array; settings: TransferSettings },
+    input: PerformInput,
   ) {
     this.settled = this.#perform(input);
     void this.#measure();
@@ -73,7 +75,7 @@ export class Transfer {
   async abort(): Promise<void> {
     if (this.#state.kind !== 'performing') return;
     this.#aborting = true;
-    await this.parts.handle.abort({ deadlineMs: CALL_MS.tune });
+    await abortIfActive(this.parts.handle);
   }
 
   /**
@@ -111,11 +113,11 @@ export class Transfer {
     return this.#state.kind === 'performing';
   }
 
-  async #perform(input: { uri: string; cookie: Uint8Array; settings: TransferSettings }): Promise<void> {
+  async #perform(input: PerformInput): Promise<void> {
     try {
       const { cookie } = await this.parts.handle.perform(input);
       // The gap begins here: nothing but the way to the listeners.
-      this.#end({ kind: 'ended', cookie });
+      this.#end({ kind: 'ended', cookie: Buffer.from(cookie) });
     } catch (error) {
       this.#end(await this.#failure(error));
     }
