@@ -27,12 +27,18 @@ export interface DriverListOptions extends DriverReadOptions {
   wait?: { afterIndex: bigint; waitMs: number };
 }
 
-/** Steps of a transaction that only leases take: becoming and ceasing to be the holder of a key. */
+/** Steps of a transaction that only leases take: becoming and ceasing to be the holder of a key. Both write it. */
 export type LockOp =
   | { op: 'lock'; key: string; value: string; session: string }
-  | { op: 'unlock'; key: string; session: string };
+  | { op: 'unlock'; key: string; value: string; session: string };
 
 export type DriverOp = TxnOp | LockOp;
+
+/** A conflict in the words of the public interface, which knows no lock operations. */
+export function conflictAt(op: DriverOp | undefined, detail: string): TxnResult {
+  const failedOp = op?.op === 'lock' || op?.op === 'unlock' ? undefined : op;
+  return { outcome: 'conflict', failedOp, detail };
+}
 
 export interface SessionSpec {
   name: string;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Cancelled, type Clock, type Timer } from '../clock/clock.js';
 import type { Random } from '../random/random.js';
-import type { DriverOp, SessionSpec } from './driver.js';
+import { conflictAt, type DriverOp, type SessionSpec } from './driver.js';
 import type { Entry, Listing, TxnResult } from './store.js';
 
 interface Session extends SessionSpec {
@@ -87,10 +87,7 @@ export class EmbeddedServer {
     const index = this.#index + 1n;
     for (const op of ops) {
       const refusal = this.#apply(op, draft, index);
-      if (refusal !== undefined) {
-        const failedOp = op.op === 'lock' || op.op === 'unlock' ? undefined : op;
-        return { outcome: 'conflict', failedOp, detail: refusal };
-      }
+      if (refusal !== undefined) return conflictAt(op, refusal);
     }
     if (draft.size > 0) this.#commit(draft, index);
     const wroteValue = [...draft.values()].some((entry) => entry !== undefined);
@@ -180,7 +177,7 @@ export class EmbeddedServer {
         return undefined;
       case 'unlock':
         if (present === undefined || holder !== op.session) return `${key} is not held by session ${op.session}`;
-        draft.set(key, { key, value: present.value, index });
+        draft.set(key, { key, value: op.value, index });
         return undefined;
     }
   }

@@ -1,30 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Cancelled, sleep, type Clock, type Timer } from '../clock/clock.js';
+import { Cancelled, sleep, type Clock } from '../clock/clock.js';
 import { DEFAULT_CALL_LIMIT_MS, type StoreCalls } from './calls.js';
-import {
-  LeaseLost,
-  LockHeld,
-  StoreError,
-  type CallOptions,
-  type Entry,
-  type Lease,
-  type LeaseEnd,
-  type LeaseOptions,
-} from './store.js';
+import { RenewedLease, type LeaseEnv, type Session } from './renewed-lease.js';
+import { LockHeld, StoreError, type CallOptions, type Entry, type Lease, type LeaseOptions } from './store.js';
 
 const DEFAULT_TRIES = 5;
 const DEFAULT_RETRY_EVERY_MS = 1_000;
 /** Short, as the caller waits for it although the lock was not had. */
 const ABANDON_LIMIT_MS = 1_000;
 
-/** A session of ours, and when the store was last asked to keep it: from then its TTL may count. */
-interface Session {
-  id: string;
-  renewedAtMs: number;
-}
-
 /** {@link Store.acquire}, for every driver. */
-export async function acquireLease(calls: StoreCalls, clock: Clock, options: LeaseOptions): Promise<Lease> {
+export async function acquireLease(
+  calls: StoreCalls,
+  { clock, log }: LeaseEnv,
+  options: LeaseOptions,
+): Promise<Lease> {
   checkTimes(options);
   const { tries = DEFAULT_TRIES, retryEveryMs = DEFAULT_RETRY_EVERY_MS, signal } = options;
   const taking = new LockTaking(calls, clock, options);
@@ -34,7 +24,7 @@ export async function acquireLease(calls: StoreCalls, clock: Clock, options: Lea
       if (attempt > 1) await sleep(clock, retryEveryMs, signal);
       const result = await taking.attempt();
       if ('session' in result) {
-        return new RenewedLease(calls, clock, options, result.session, result.entry);
+        return new RenewedLease(calls, { clock, log }, options, result.session, result.entry);
       }
       refusal = result.trouble ?? new LockHeld(options.key, result.holder, attempt);
     }
@@ -149,123 +139,5 @@ class LockTaking {
     const id = await this.calls.createSession({ name, ttlMs, lockDelayMs, tieToNodeHealth }, this.#call);
     this.#session = { id, renewedAtMs: sentAtMs };
     return this.#session;
-  }
-}
-
-/** A lock that is held: renews its session until it is released or lost. */
-class RenewedLease implements Lease {
-  readonly key: string;
-  readonly session: string;
-  readonly value: string;
-  readonly index: bigint;
-  readonly lost: AbortSignal;
-  readonly #end = new AbortController();
-  #renewedAtMs: number;
-  #expiry: Timer | undefined;
-  #lastTrouble: unknown;
-  #release: Promise<void> | undefined;
-
-  constructor(
-    private readonly calls: StoreCalls,
-    private readonly clock: Clock,
-    private readonly options: LeaseOptions,
-    session: Session,
-    entry: Entry,
-  ) {
-    this.key = options.key;
-    this.session = session.id;
-    this.value = entry.value;
-    this.index = entry.index;
-    this.lost = this.#end.signal;
-    this.#renewedAtMs = session.renewedAtMs;
-    this.#extend(session.renewedAtMs);
-    void this.#keepRenewed();
-  }
-
-  renewedAtMs(): number {
-    return this.#renewedAtMs;
-  }
-
-  release(): Promise<void> {
-    this.#release ??= this.#giveUp();
-    return this.#release;
-  }
-
-  /** The store's count starts when it hears of a renewal, ours when it was sent, so ours always ends first. */
-  #extend(sentAtMs: number): void {
-    this.#renewedAtMs = sentAtMs;
-    this.#expiry?.stop();
-    const leftMs = this.#leftMs();
-    if (leftMs <= 0) {
-      this.#lose('expired');
-    } else {
-      this.#expiry = this.clock.after(leftMs, () => {
-        this.#lose('expired');
-      });
-    }
-  }
-
-  #leftMs(): number {
-    return this.#renewedAtMs + this.options.giveUpAfterMs - this.clock.nowMs();
-  }
-
-  #lose(end: LeaseEnd): void {
-    if (this.lost.aborted) return;
-    this.#expiry?.stop();
-    const cause = end === 'expired' && this.#lastTrouble !== undefined ? { cause: this.#lastTrouble } : {};
-    this.#end.abort(new LeaseLost(this.key, end, cause));
-  }
-
-  /** Never rejects: whatever keeps it from renewing ends in the lease's expiry. */
-  async #keepRenewed(): Promise<void> {
-    const { renewEveryMs } = this.options;
-    let nextAtMs = this.#renewedAtMs + renewEveryMs;
-    try {
-      while (!this.lost.aborted) {
-        await sleep(this.clock, Math.max(0, nextAtMs - this.clock.nowMs()), this.lost);
-        const renewed = await this.#renewOnce();
-        // Several tries fit between a failed renewal and the end.
-        nextAtMs = renewed ? this.#renewedAtMs + renewEveryMs : this.clock.nowMs() + renewEveryMs / 10;
-      }
-    } catch {
-      // The sleep was cut short because the lease ended: there is nothing left to renew.
-    }
-  }
-
-  async #renewOnce(): Promise<boolean> {
-    const sentAtMs = this.clock.nowMs();
-    const limitMs = this.options.renewEveryMs / 2;
-    const call = { deadlineMs: limitMs, signal: this.lost };
-    try {
-      if (!(await this.calls.renewSession(this.session, call))) {
-        this.#lose('session-gone');
-        return false;
-      }
-      this.#extend(sentAtMs);
-    } catch (error) {
-      this.#lastTrouble = error;
-      return false;
-    }
-    // The session lives; somebody may have taken the key away from it all the same (an operator, by hand).
-    try {
-      const entry = await this.calls.get(this.key, { ...call, consistency: 'consistent' });
-      if (entry?.session !== this.session) this.#lose('taken');
-    } catch (error) {
-      this.#lastTrouble = error;
-    }
-    return true;
-  }
-
-  async #giveUp(): Promise<void> {
-    this.#lose('released');
-    const call = { deadlineMs: DEFAULT_CALL_LIMIT_MS };
-    try {
-      // Unlocked first: the lock delay is for holders that vanished.
-      await this.calls.txn([{ op: 'unlock', key: this.key, session: this.session }], call);
-    } catch (error) {
-      // The end of the session frees the lock as well, if later.
-      if (!(error instanceof StoreError)) throw error;
-    }
-    await this.calls.destroySession(this.session, call);
   }
 }
