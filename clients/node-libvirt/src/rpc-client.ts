@@ -2,15 +2,17 @@
 // One socket to libvirtd: frames out, replies, events and pings in, and one end for all of it.
 import { setMaxListeners } from 'node:events';
 import type { Socket } from 'node:net';
+import { asError } from './as-error.js';
 import { CallTable, type CallLoad, type CallOptions } from './calls.js';
+import type { Codec } from './codec.js';
 import { type CloseReason, LibvirtClosedError, LibvirtError, LibvirtProtocolError } from './errors.js';
 import {
-  type Frame, type FrameHeader, FrameSplitter, MAX_BODY_BYTES, MessageType, PROGRAM, PROGRAM_VERSION, Status, encodeFrame,
+  type Frame, type FrameHeader, FrameSplitter, MAX_BODY_BYTES, MessageType, PROGRAM, PROGRAM_VERSION, Status,
+  encodeFrame,
 } from './frame.js';
 import { Keepalive } from './keepalive.js';
 import type { Procedure } from './procedures.js';
 import { errorReply } from './wire-types.js';
-import type { Codec } from './codec.js';
 import { XdrError, XdrReader, XdrWriter } from './xdr.js';
 
 /** What the typed wrappers need of a connection. */
@@ -28,9 +30,7 @@ export function decodeBody<T>(what: string, codec: Codec<T>, body: Buffer): T {
     reader.end();
     return value;
   } catch (error) {
-    throw new LibvirtProtocolError(`${what}: ${error instanceof Error ? error.message : String(error)}`, {
-      cause: error,
-    });
+    throw new LibvirtProtocolError(`${what}: ${asError(error).message}`, { cause: error });
   }
 }
 
@@ -98,7 +98,7 @@ export class RpcClient implements Caller {
             onReply?.(value);
             resolve(value);
           } catch (error) {
-            reject(error as Error);
+            reject(asError(error));
           }
         },
         onFailure: reject,
@@ -132,7 +132,7 @@ export class RpcClient implements Caller {
     try {
       this.#splitter.push(bytes, (frame) => { this.#dispatch(frame); });
     } catch (error) {
-      this.end('protocol', error instanceof Error ? error.message : String(error), error);
+      this.end('protocol', asError(error).message, error);
     }
   }
 
@@ -162,9 +162,7 @@ function encodeArgs<A, R>(procedure: Procedure<A, R>, args: A): Uint8Array {
     if (writer.length > MAX_BODY_BYTES) throw new XdrError(`${writer.length} bytes; at most ${MAX_BODY_BYTES} fit`);
     return writer.bytes();
   } catch (error) {
-    throw new LibvirtProtocolError(`${procedure.name}: ${error instanceof Error ? error.message : String(error)}`, {
-      cause: error,
-    });
+    throw new LibvirtProtocolError(`${procedure.name}: ${asError(error).message}`, { cause: error });
   }
 }
 
