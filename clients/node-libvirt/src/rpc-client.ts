@@ -79,11 +79,11 @@ export class RpcClient implements Caller {
    * `onReply` runs before anything that arrived after the reply is looked at, which a promise cannot promise.
    * @throws LibvirtProtocolError for arguments the protocol cannot carry, before anything is sent.
    */
-  call<A, R>(
+  async call<A, R>(
     procedure: Procedure<A, R>, args: A, options: CallOptions = {}, onReply?: (value: R) => void,
   ): Promise<R> {
-    return new Promise<R>((resolve, reject) => {
-      const body = encodeArgs(procedure, args);
+    const body = encodeArgs(procedure, args);
+    const frame = await new Promise<Frame>((resolve, reject) => {
       this.#calls.submit({
         procedure: procedure.name,
         deadlineMs: options.deadlineMs ?? this.#defaultDeadlineMs,
@@ -92,11 +92,10 @@ export class RpcClient implements Caller {
           const type = MessageType.call;
           this.#send({ program: PROGRAM.remote, procedure: procedure.number, type, serial, status: Status.ok }, body);
         },
-        onReply: (frame) => {
+        onReply: (reply) => {
           try {
-            const value = decodeReply(procedure, frame);
-            onReply?.(value);
-            resolve(value);
+            onReply?.(decodeReply(procedure, reply));
+            resolve(reply);
           } catch (error) {
             reject(asError(error));
           }
@@ -104,6 +103,8 @@ export class RpcClient implements Caller {
         onFailure: reject,
       });
     });
+    // Decoded here and not where the socket is read, so that an error's stack shows who called.
+    return decodeReply(procedure, frame);
   }
 
   /** Ends the connection; the first reason stays. Everything that still waits is told. */
