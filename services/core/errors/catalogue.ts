@@ -78,6 +78,7 @@ export const CATALOGUE = {
   // The system itself.
   NO_LEADER: { status: 'UNAVAILABLE', hint: 'lockstep cluster status' },
   NOT_LEADER: { status: 'UNAVAILABLE', hint: 'lockstep cluster status' },
+  STOPPING: { status: 'UNAVAILABLE', hint: 'lockstep cluster status' },
   STORE_UNAVAILABLE: { status: 'UNAVAILABLE', hint: 'consul operator raft list-peers' },
   STORE_DENIED: { status: 'PERMISSION_DENIED', hint: '' },
   STORE_CONFLICT: { status: 'ABORTED', hint: '' },

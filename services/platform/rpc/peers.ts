@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+import type { CallLimits } from '@lockstep/sdk/transport';
 import type { FencerServiceClient, NodeAgentServiceClient, SchedulerServiceClient } from '@lockstep/sdk/v1';
 
-/** How long a call may take; `signal` and `metadata` are nice-grpc's own options. */
-export interface PeerCall {
-  /** Unary calls: 10,000 unless told. Streams: none unless told; they end by their signal or by keepalive. */
-  deadlineMs?: number;
-}
+/**
+ * Limits of a call, beside nice-grpc's own `signal` and `metadata`. Unary calls: 10,000 ms unless told. Streams: none
+ * unless told; they end by their signal or by keepalive.
+ */
+export type PeerCall = CallLimits;
 
 /**
  * Clients of the other services by address (host:port). Connections are kept warm and shared. A failed call rejects with
