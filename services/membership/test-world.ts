@@ -42,10 +42,13 @@ export function createMemoryLog(lines: LogLine[] = [], subtask = ''): Logger {
 /** A driver of a client that can be cut off from the store: nothing goes out or comes back any more. */
 export function cuttable(driver: StoreDriver): { driver: StoreDriver; cut: (isCut: boolean) => void } {
   const line = { isCut: false };
+  const pass = (): void => {
+    if (line.isCut) throw new StoreError('unavailable', 'cut off');
+  };
   const through = async <R>(call: () => Promise<R>): Promise<R> => {
-    if (line.isCut) throw new StoreError('unavailable', 'cut off');
+    pass();
     const result = await call();
-    if (line.isCut) throw new StoreError('unavailable', 'cut off');
+    pass();
     return result;
   };
   return {
