@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Clock } from './clock/clock.js';
+import type { Host } from './host/host.js';
+import type { Hypervisor } from './hypervisor/hypervisor.js';
+import type { Logger } from './log/log.js';
+import type { Random } from './random/random.js';
+import type { Peers } from './rpc/peers.js';
+import type { DurableState } from './state/state.js';
+import type { Store } from './store/store.js';
+
+/**
+ * Reports that a named point of the code was reached and goes on when the answer comes. In production it answers at
+ * once; tests stop a process exactly there. Never called between Transfer's end and Commit(target).
+ */
+export type Points = (name: string) => Promise<void>;
+
+/** Everything a service can reach of the world. Nothing else touches time, chance or I/O. */
+export interface Env {
+  clock: Clock;
+  random: Random;
+  store: Store;
+  log: Logger;
+  peers: Peers;
+  points: Points;
+}
+
+/** What an agent has besides: the host it runs on. */
+export interface AgentEnv extends Env {
+  hypervisor: Hypervisor;
+  host: Host;
+  state: DurableState;
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/** The host's memory in bytes, as the kernel tells it. */
+export interface HostMemory {
+  totalBytes: bigint;
+  freeBytes: bigint;
+  availableBytes: bigint;
+}
+
+/** The hypervisor's host beside libvirt: what /proc, bridges and storage tell. */
+export interface Host {
+  memory(): Promise<HostMemory>;
+  /** Load average over one minute. */
+  load(): Promise<number>;
+}
