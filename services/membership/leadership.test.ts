@@ -1,24 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, it } from 'vitest';
 import { keys } from '../core/records/keys.js';
-import type { Logger } from '../platform/log/log.js';
 import { createVirtualClock } from '../platform/clock/virtual.js';
 import { createSeededRandom } from '../platform/random/seeded.js';
 import { storeOn } from '../platform/store/assemble.js';
-import type { StoreDriver } from '../platform/store/driver.js';
 import { createEmbeddedStore } from '../platform/store/embedded.js';
-import { StoreError } from '../platform/store/store.js';
 import { check, createLeadership, type Leadership, type LeadershipOptions, type Term } from './leadership.js';
-
-const silent: Logger = {
-  log: () => undefined,
-  ok: () => undefined,
-  error: () => undefined,
-  warn: () => undefined,
-  info: () => undefined,
-  debug: () => undefined,
-  child: () => silent,
-};
+import { createMemoryLog, cuttable } from './test-world.js';
 
 const LOCK = keys.leader('scheduler');
 
@@ -31,32 +19,6 @@ function untilAborted(signal: AbortSignal): Promise<void> {
   });
 }
 
-/** A driver that can be cut off from its store. */
-function cuttable(driver: StoreDriver): { driver: StoreDriver; cut: (isCut: boolean) => void } {
-  let isCut = false;
-  const through = <A extends unknown[], R>(call: (...args: A) => Promise<R>) => {
-    return async (...args: A): Promise<R> => {
-      if (isCut) throw new StoreError('unavailable', 'cut off');
-      const result = await call(...args);
-      if (isCut) throw new StoreError('unavailable', 'cut off');
-      return result;
-    };
-  };
-  return {
-    driver: {
-      get: through(driver.get),
-      list: through(driver.list),
-      txn: through(driver.txn),
-      createSession: through(driver.createSession),
-      renewSession: through(driver.renewSession),
-      destroySession: through(driver.destroySession),
-    },
-    cut: (now) => {
-      isCut = now;
-    },
-  };
-}
-
 function createWorld() {
   const clock = createVirtualClock();
   const random = createSeededRandom({ seed: 'leadership', clock });
@@ -65,7 +27,7 @@ function createWorld() {
     const terms: Term[] = [];
     const { driver, cut } = cuttable(server.driver(name));
     const leadership = createLeadership({
-      env: { clock, random, log: silent, store: storeOn(driver, { clock, random }) },
+      env: { clock, random, log: createMemoryLog(), store: storeOn(driver, { clock, random }) },
       role: 'scheduler',
       name,
       address: `${name}:7702`,

@@ -7,6 +7,7 @@ import type { Env } from '../platform/env.js';
 import type { Logger } from '../platform/log/log.js';
 import { LockHeld, type Entry, type Lease, type TxnOp } from '../platform/store/store.js';
 import { createBackOff, isAborted } from './back-off.js';
+import { follow } from './follow.js';
 
 export type LeaderRoleName = 'scheduler' | 'fencer';
 
@@ -115,7 +116,15 @@ class Candidate implements Leadership {
     this.#timings = { ...LEADERSHIP_TIMINGS, ...options.timings };
     this.#log = options.env.log.child('leadership');
     this.#lockKey = keys.leader(options.role);
-    this.#done = Promise.all([this.#observe(), this.#campaign()]);
+    const signal = this.#closing.signal;
+    const following = follow(
+      this.#env,
+      { prefix: this.#lockKey, what: 'who leads', signal, log: this.#log },
+      ({ entries }) => {
+        this.#note(entries.find(({ key }) => key === this.#lockKey));
+      },
+    );
+    this.#done = Promise.all([following, this.#campaign()]);
   }
 
   leader(): LeaderView {
@@ -133,29 +142,7 @@ class Candidate implements Leadership {
     await this.#done;
   }
 
-  /** Follows the key, so that callers can be told who leads and a free leadership is noticed at once. */
-  async #observe(): Promise<void> {
-    const backOff = createBackOff(this.#env, TROUBLE);
-    const signal = this.#closing.signal;
-    while (!isAborted(signal)) {
-      try {
-        const listings = this.#env.store.watch(this.#lockKey, {
-          signal,
-          onTrouble: (error) => {
-            this.#log.warn('cannot see who leads', { error });
-          },
-        });
-        for await (const { entries } of listings) {
-          this.#note(entries.find(({ key }) => key === this.#lockKey));
-          backOff.reset();
-        }
-      } catch (error) {
-        this.#log.error('cannot see who leads', { error });
-      }
-      await backOff.pause(signal);
-    }
-  }
-
+  /** Callers can be told who leads, and a leadership that is free is noticed at once. */
   #note(entry: Entry | undefined): void {
     if (entry?.session === undefined) {
       this.#holder = undefined;

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { DriverListOptions, StoreDriver } from '../../services/platform/store/driver.js';
-import { StoreError, type Listing } from '../../services/platform/store/store.js';
+import type { StoreDriver } from '../../services/platform/store/driver.js';
+import { StoreError } from '../../services/platform/store/store.js';
 
 /**
  * What can go wrong between a client and its store. `cut-before`: the line breaks before the store got the request;
  * `cut-after`: the write happened, the answer is lost; `500` and `500-after` likewise, with an error for an answer;
  * `early`: a blocking query is answered at once; `stale`: the answer is one that was remembered, index and all.
  */
-export type Fault = 'cut-before' | 'cut-after' | '500' | '500-after' | 'no-leader' | 'hang' | 'slow' | 'early' | 'stale';
+type Failure = 'cut-before' | 'cut-after' | '500' | '500-after' | 'no-leader';
+export type Fault = Failure | 'hang' | 'slow' | 'early' | 'stale';
 
 /** Which calls a fault hits. A watch is a read that waits. */
 export type CallKind = 'read' | 'watch' | 'write' | 'session';
@@ -211,10 +212,10 @@ function forward(
     question.once('error', reject);
     question.once('response', (answer) => {
       collect(answer).then((text) => {
-        // The length is set anew, and the connection to the client is the relay's own affair.
-        const { connection, 'transfer-encoding': encoding, ...kept } = answer.headers;
-        void [connection, encoding];
-        resolve({ status: answer.statusCode ?? 0, headers: kept, body: text });
+        // How the answer is framed is an affair between the relay and its client.
+        const framing = ['connection', 'transfer-encoding', 'content-length'];
+        const kept = Object.entries(answer.headers).filter(([name]) => !framing.includes(name));
+        resolve({ status: answer.statusCode ?? 0, headers: Object.fromEntries(kept), body: text });
       }, reject);
     });
     question.end(body);

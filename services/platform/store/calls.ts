@@ -70,15 +70,12 @@ export class StoreCalls {
   }
 
   private async write<T>(what: string, options: CallOptions, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    let sent = false;
+    const neverBegun = options.signal?.aborted === true;
     try {
-      return await this.limited(what, options, (signal) => {
-        sent = true;
-        return work(signal);
-      });
+      return await this.limited(what, options, work);
     } catch (error) {
       const cutShort = error instanceof DeadlineExceeded || error instanceof Cancelled;
-      if (!sent || !cutShort) throw error;
+      if (neverBegun || !cutShort) throw error;
       throw new StoreError('unknown-outcome', `${error.message}; it may have happened all the same`, { cause: error });
     }
   }

@@ -100,7 +100,8 @@ describe('a lease', () => {
       renewSession: async (session, signal) => {
         const alive = await driver.renewSession(session, signal);
         // The process stood still (SIGSTOP): no timer could fire meanwhile.
-        clock.nowMs = ((now) => () => now() + 20_000)(clock.nowMs);
+        const resumedAtMs = clock.nowMs() + 20_000;
+        clock.nowMs = () => resumedAtMs;
         return alive;
       },
     }).acquire(leaseOf('h1'));
@@ -130,6 +131,25 @@ describe('a lease', () => {
     expect(error).toMatchObject({ holder: 'h1 1', tries: 5 });
     expect(String(error)).toContain('leaders/scheduler is held by h1 1');
     await held.release();
+  });
+
+  it('draws its epoch from the value it replaces, though others come and go between read and lock', async () => {
+    const { clock, server, storeWith } = createWorld();
+    const driver = server.driver('h1');
+    let intruded = 0;
+    const taking = storeWith('h1', {
+      txn: async (ops, signal) => {
+        if (ops.some(({ op }) => op === 'lock') && intruded++ < 2) {
+          const other = await server.store('h2').acquire(leaseOf('h2'));
+          await other.release();
+        }
+        return driver.txn(ops, signal);
+      },
+    }).acquire(leaseOf('h1'));
+    await clock.advance(2_000);
+    const lease = await taking;
+    expect(lease.value).toBe('h1 3');
+    await lease.release();
   });
 
   it('when released is free at once, in spite of the lock delay, and says that it was released', async () => {

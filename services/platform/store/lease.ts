@@ -38,7 +38,8 @@ export async function acquireLease(
 function checkTimes({ key, ttlMs, renewEveryMs, giveUpAfterMs }: LeaseOptions): void {
   if (renewEveryMs > 0 && renewEveryMs < giveUpAfterMs && giveUpAfterMs < ttlMs) return;
   const times = `${String(renewEveryMs)}, ${String(giveUpAfterMs)}, ${String(ttlMs)}`;
-  throw new StoreError('invalid', `lease on ${key}: 0 < renewEveryMs < giveUpAfterMs < ttlMs does not hold for ${times}`);
+  const rule = '0 < renewEveryMs < giveUpAfterMs < ttlMs';
+  throw new StoreError('invalid', `lease on ${key}: ${rule} does not hold for ${times}`);
 }
 
 type AttemptResult =

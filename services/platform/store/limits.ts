@@ -16,7 +16,7 @@ export const MAX_KEY_BYTES = 256;
 /** Printable ASCII: Consul orders keys by bytes, JavaScript by UTF-16 units, and here both are the same. */
 const PRINTABLE = /^[!-~]*$/;
 
-/** Throws {@link StoreError} `invalid` unless every server would take the key for itself, and not for a path to clean. */
+/** Throws {@link StoreError} `invalid` unless every server would take the key as it is: not for a path to clean. */
 export function checkKey(key: string): void {
   if (key === '' || key.endsWith('/')) throw invalidKey(key, 'names a folder');
   checkPrefix(key);
@@ -56,7 +56,7 @@ export function checkTxn(ops: readonly DriverOp[]): void {
   if (weight > MAX_TXN_OPS) {
     throw new StoreError(
       'invalid',
-      `a transaction of ${String(weight)} operations (delete-cas counts twice) is above the limit of ${String(MAX_TXN_OPS)}`,
+      `a transaction of ${String(weight)} steps (delete-cas counts twice), above the limit of ${String(MAX_TXN_OPS)}`,
     );
   }
   if (valueBytes > MAX_TXN_VALUE_BYTES) {

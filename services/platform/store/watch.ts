@@ -23,7 +23,7 @@ export interface WatchOptions {
   onTrouble?: (error: StoreError) => void;
 }
 
-/** {@link Store.watch}, for every driver. It asks only when the consumer is ready, so states are skipped, not queued. */
+/** {@link Store.watch}, for every driver. It asks when the consumer is ready, so states are skipped, not queued. */
 export async function* watchPrefix(
   calls: StoreCalls,
   { clock, random }: WatchEnv,
