@@ -72,7 +72,7 @@ const preferWhole: LineReader = (files, reading, line) => {
 };
 
 const everyWay: LineReader = (files, reading, line) =>
-  [...line].reduce(
+  Array.from(line).reduce(
     (readings, character) => fewestMoves(readings.flatMap((each) => goingOn(files, each, character))),
     [reading],
   );
