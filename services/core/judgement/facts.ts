@@ -49,7 +49,7 @@ export interface JudgementLimits {
 export const JUDGEMENT_LIMITS: JudgementLimits = {
   throwsTotal: 6,
   throwMs: 5_000,
-  observerStallMs: 12_000,
+  observerStallMs: 5_000,
   leavingLimitMs: 600_000,
 };
 

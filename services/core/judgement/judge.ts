@@ -90,7 +90,7 @@ export interface Verdict {
 
 /**
  * Judges a node. Pure: `nowMs` is the observer's monotonic clock, `before` the track of its last verdict on this node
- * (undefined: none). To be called at least once per throw; more often does no harm.
+ * (undefined: none). To be called several times per throw.
  */
 export function judge(
   before: Track | undefined,

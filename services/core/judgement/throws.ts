@@ -59,9 +59,12 @@ export function look(before: Track | undefined, facts: NodeFacts, nowMs: number,
   if (isLeaving(track, facts, nowMs, limits)) {
     return { ...quiet, track: { ...track, lastThrowAtMs: nowMs }, notCounted: undefined };
   }
-  if (nowMs - track.lastThrowAtMs < limits.throwMs) return { ...quiet, track, notCounted: undefined };
+  const dueAtMs = track.lastThrowAtMs + limits.throwMs;
+  if (nowMs < dueAtMs) return { ...quiet, track, notCounted: undefined };
   const throwsMissed = Math.min(limits.throwsTotal, track.throwsMissed + 1);
-  return { ...quiet, track: { ...track, throwsMissed, lastThrowAtMs: nowMs }, notCounted: undefined };
+  // A look that came a little late does not put the next throw off.
+  const lastThrowAtMs = nowMs - dueAtMs < limits.throwMs / 2 ? dueAtMs : nowMs;
+  return { ...quiet, track: { ...track, throwsMissed, lastThrowAtMs }, notCounted: undefined };
 }
 
 /** It said that it leaves, and has not been silent for longer than that may take. */
