@@ -115,7 +115,7 @@ export async function endBmc(host: HostLayout): Promise<void> {
 
 /** The real client and the real protocol. The password goes by file, never by argument. */
 function askBmc(host: HostLayout, passwordFile: string, action: 'on' | 'off' | 'status'): Promise<Outcome> {
-  const target = ['-I', 'lanplus', '-C', '3', '-H', host.bmcAddress, '-p', String(ipmiPort)];
+  const target = ['-I', 'lanplus', '-C', '3', '-R', '2', '-N', '1', '-H', host.bmcAddress, '-p', String(ipmiPort)];
   return attempt('ipmitool', [...target, '-U', username, '-f', passwordFile, 'chassis', 'power', action]);
 }
 

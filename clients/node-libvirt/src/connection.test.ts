@@ -193,9 +193,15 @@ describe('calls', () => {
     server.handle(procedures.connectGetUri, (_, call) => {
       call.peer.write(call.rawFrame(Status.ok, Buffer.from([0, 0, 0, 9, 65])));
     });
-    server.handle(procedures.domainSuspend, (_, call) => { call.peer.write(call.rawFrame(Status.ok, Buffer.alloc(4))); });
-    server.handle(procedures.domainResume, (_, call) => { call.peer.write(call.rawFrame(7, Buffer.alloc(0))); });
-    server.handle(procedures.domainReboot, (_, call) => { call.peer.write(call.rawFrame(Status.error, Buffer.alloc(3))); });
+    server.handle(procedures.domainSuspend, (_, call) => {
+      call.peer.write(call.rawFrame(Status.ok, Buffer.alloc(4)));
+    });
+    server.handle(procedures.domainResume, (_, call) => {
+      call.peer.write(call.rawFrame(7, Buffer.alloc(0)));
+    });
+    server.handle(procedures.domainReboot, (_, call) => {
+      call.peer.write(call.rawFrame(Status.error, Buffer.alloc(3)));
+    });
     const name = 'LibvirtProtocolError';
     expect(await failureOf(connection.host.uri())).toMatchObject({ name, message: /connectGetUri.*ends early/ });
     expect(await failureOf(connection.domains.suspend(DOMAIN))).toMatchObject({ name, message: /left over/ });
@@ -328,7 +334,8 @@ describe('keepalive', () => {
     const flood = 200_000;
     const pings = Buffer.concat(Array<Buffer>(1000).fill(peer.pingFrame()));
     for (let sent = 0; sent < flood; sent += 1000) peer.write(pings);
-    peer.event(eventMessages.domainEventCallbackLifecycle, { callbackId: 1, msg: { dom: DOMAIN, event: 0, detail: 0 } });
+    const marker = { callbackId: 1, msg: { dom: DOMAIN, event: 0, detail: 0 } };
+    peer.event(eventMessages.domainEventCallbackLifecycle, marker);
     await events.next();
     peer.socket.resume();
     expect(await connection.host.hostname()).toBe('fake');
