@@ -113,8 +113,8 @@ async function storeOf({ consul, node }: CommonConfig, log: RootLogger): Promise
 }
 
 function consulTls({ caFile, certFile, keyFile }: TlsFiles): ConsulTls {
-  const pem = (name: string, file: string): string => readPem(name, file).toString();
-  return { ca: pem('ca_file', caFile), cert: pem('cert_file', certFile), key: pem('key_file', keyFile) };
+  const pem = (name: keyof TlsFiles, file: string): string => readPem(name, file).toString();
+  return { ca: pem('caFile', caFile), cert: pem('certFile', certFile), key: pem('keyFile', keyFile) };
 }
 
 function stopSignal(): Promise<void> {
