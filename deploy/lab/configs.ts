@@ -30,19 +30,26 @@ function bmcFile(lab: Lab): object {
   return { nodes: Object.fromEntries(nodes) as object };
 }
 
-/** What the agent needs beyond the others. */
-const agentKeys = (host: HostLayout): object => ({
-  host_uuid: host.uuid,
-  state_dir: join(host.dir, 'lockstep/state/node-agent'),
-  hypervisor: { kind: 'libvirt', socket: '/run/libvirt/libvirt-sock', migration_address: host.addresses.a },
-  bmc_file: bmcFileOf(host),
-});
+/** What a service is told besides. */
+function own(host: HostLayout, service: ServiceName): object {
+  switch (service) {
+    case 'node-agent':
+      return {
+        host_uuid: host.uuid,
+        state_dir: join(host.dir, 'lockstep/state', service),
+        hypervisor: { kind: 'libvirt', socket: '/run/libvirt/libvirt-sock', migration_address: host.addresses.a },
+        bmc_file: bmcFileOf(host),
+      };
+    case 'scheduler':
+    case 'fencer':
+      return {};
+  }
+}
 
 /** Every file that the service reads, with its text. */
 export function serviceConfigurations(lab: Lab, host: HostLayout, service: ServiceName): [file: string, text: string][] {
-  const keys = { ...common(lab, host, service), ...(service === 'node-agent' ? agentKeys(host) : {}) };
   return [
     [bmcFileOf(host), stringify(bmcFile(lab))],
-    [join(host.dir, 'lockstep', `${service}.yaml`), stringify(keys)],
+    [join(host.dir, 'lockstep', `${service}.yaml`), stringify({ ...common(lab, host, service), ...own(host, service) })],
   ];
 }
