@@ -148,7 +148,8 @@ describe('Consul that is not there', () => {
     const port = bound !== null && typeof bound === 'object' ? bound.port : 0;
     const store = open({ address: `https://127.0.0.1:${String(port)}` });
     const write = await failureOf(store.txn([{ op: 'set', key: 'contract/a', value: 'x' }]));
-    expect(write).toMatchObject({ kind: 'unavailable', message: expect.stringContaining('no connection within') as string });
+    expect(write.kind).toBe('unavailable');
+    expect(write.message).toContain('no connection within');
   });
 
   it('and a server without a leader answers: not taken for the truth unless stale will do', async () => {
