@@ -34,7 +34,11 @@ function bmcFile(lab: Lab): object {
 }
 
 /** Every file that the service reads, with its text. */
-export function serviceConfigurations(lab: Lab, host: HostLayout, service: ServiceName): [file: string, text: string][] {
+export function serviceConfigurations(
+  lab: Lab,
+  host: HostLayout,
+  service: ServiceName,
+): [file: string, text: string][] {
   const own =
     service === 'node-agent'
       ? { hypervisor: { kind: 'libvirt', socket: '/run/libvirt/libvirt-sock', migration_address: host.addresses.a } }

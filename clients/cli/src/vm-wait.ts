@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Lockstep } from '@lockstep/sdk';
+import { VmDesired, VmState, type Vm } from '@lockstep/sdk/v1';
+import { CommandError, ExitCode } from './exit.js';
+import { attached } from './follow.js';
+import { wordOf } from './output/words.js';
+import { vmState } from './output/views/vm.js';
+import { printable } from './output/style.js';
+import type { Terminal } from './terminal.js';
+
+/** What is waited for: the state, and the wish it follows from. */
+export interface VmGoal {
+  state: VmState;
+  desired: VmDesired;
+}
+
+export const STARTED: VmGoal = { state: VmState.RUNNING, desired: VmDesired.RUNNING };
+export const STOPPED: VmGoal = { state: VmState.STOPPED, desired: VmDesired.STOPPED };
+
+/** Waits until a VM is in the state asked for; throws where it has become clear that it will not be. */
+export async function waitForVm(
+  cluster: Lockstep,
+  terminal: Terminal,
+  { id, name }: Vm,
+  goal: VmGoal,
+  timeoutMs: number,
+): Promise<Vm> {
+  const wanted = wordOf(VmDesired, goal.desired);
+  const limits = { timeoutMs, goesOn: `the cluster goes on until ${name} is ${wanted}`, next: `lockstep vm show ${name}` };
+  let shown = '';
+  return await attached(terminal, limits, async (signal, stop) => {
+    const onUpdate = (vm: Vm): void => {
+      const state = [vmState(vm), vm.status?.reason ?? '', vm.status?.detail ?? ''].filter((part) => part !== '');
+      const line = printable(`${vm.name}  ${state.join('  ')}`);
+      if (line !== shown) terminal.err(`${line}\n`);
+      shown = line;
+      if (vm.status?.state === VmState.ERROR) stop(inError(vm));
+      else if (vm.desired !== goal.desired) stop(wishChanged(vm, wanted));
+    };
+    return await cluster.waitForVm(id, (vm) => vm.status?.state === goal.state, { signal, onUpdate });
+  });
+}
+
+function inError(vm: Vm): CommandError {
+  const reason = vm.status?.reason ?? '';
+  const detail = vm.status?.detail ?? '';
+  return new CommandError(
+    ExitCode.FAILED,
+    reason === '' ? 'VM_ERROR' : reason,
+    `${vm.name} is in ERROR${detail === '' ? '' : `: ${detail}`}`,
+    `lockstep vm show ${vm.name}`,
+  );
+}
+
+function wishChanged(vm: Vm, wanted: string): CommandError {
+  return new CommandError(
+    ExitCode.PRECONDITION,
+    'WISH_CHANGED',
+    `somebody else now wants ${vm.name} to be ${wordOf(VmDesired, vm.desired)}, not ${wanted}`,
+    `lockstep vm show ${vm.name}`,
+  );
+}
