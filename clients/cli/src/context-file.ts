@@ -2,15 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
+import type { TlsFiles } from '@lockstep/sdk';
 import { parse, YAMLParseError } from 'yaml';
 import { usageError } from './exit.js';
-
-/** PEM files of a mutual TLS connection, by path: the authority of both sides, and who we are. */
-export interface TlsFiles {
-  caFile: string;
-  certFile: string;
-  keyFile: string;
-}
 
 /** A cluster by name. */
 export interface Context {
