@@ -96,7 +96,8 @@ export function withDeadline<T>(
       fail(new DeadlineExceeded(what, limitMs));
     });
     signal?.addEventListener('abort', onAbort, { once: true });
-    work(inner.signal).then(
+    const running = async (): Promise<T> => work(inner.signal);
+    running().then(
       (value) => {
         unlink();
         resolve(value);

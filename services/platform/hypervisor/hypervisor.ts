@@ -85,7 +85,12 @@ export interface OutgoingMigration {
   /** Protects the domain from changes and yields what the target needs. `paused`: its user's pause travels along. */
   begin(call: CallLimit): Promise<DomainDefinitions & { cookie: Uint8Array; paused: boolean }>;
   /** Sends all memory; settles when the source stands still, or fails and the guest runs on. No deadline. */
-  perform(input: { uri: string; cookie: Uint8Array; settings: TransferSettings }): Promise<{ cookie: Uint8Array }>;
+  perform(input: {
+    uri: string;
+    cookie: Uint8Array;
+    settings: TransferSettings;
+    persistentXml: string;
+  }): Promise<{ cookie: Uint8Array }>;
   /** Fails with `no-job` before and after the transfer. */
   progress(call: CallLimit): Promise<TransferProgress>;
   setMaxDowntime(downtimeMs: number, call: CallLimit): Promise<void>;

@@ -10,7 +10,8 @@ const LONGEST_TEXT = 8_192;
 const secretName = /pass(word|wd|phrase)|^pass$|secret|token|credential|authorization|private_?key|api_?key|^key$|^pem$/i;
 const fileName = /(file|path|dir)$/i;
 
-function isSecret(name: string): boolean {
+/** Whether a field of this name holds what nobody may read in a log or an error. */
+export function isSecretName(name: string): boolean {
   return secretName.test(name) && !fileName.test(name);
 }
 
@@ -33,7 +34,7 @@ function readableError(error: Error, depth: number): unknown {
 function readableObject(value: object, depth: number): Record<string, unknown> {
   const entries = Object.entries(value).slice(0, MOST_ITEMS);
   return Object.fromEntries(
-    entries.map(([name, item]) => [name, isSecret(name) ? REDACTED : readable(item, depth + 1)]),
+    entries.map(([name, item]) => [name, isSecretName(name) ? REDACTED : readable(item, depth + 1)]),
   );
 }
 

@@ -98,7 +98,9 @@ export async function serve(options: ServeOptions): Promise<RpcServer> {
   for (const service of services) service.addTo(server);
   server.add(HealthDefinition, HealthServiceImpl(health));
   addReflection(server, names);
-  const port = await server.listen(listen, credentialsOf(tls));
+  const port = await server.listen(listen, credentialsOf(tls)).catch((error: unknown) => {
+    throw new Error(`cannot listen on ${listen}: ${error instanceof Error ? error.message : String(error)}`);
+  });
   const address = `${listen.slice(0, listen.lastIndexOf(':'))}:${String(port)}`;
   log.log('s', `listening on ${address}`, { tls: tls !== undefined });
 

@@ -43,15 +43,22 @@ export type TxnOp =
   /** Sets only if the last write is still `index` (0: creates, only if absent). */
   | { op: 'cas'; key: string; value: string; index: bigint }
   | { op: 'delete'; key: string }
-  /** Deletes only if the last write is still `index`. */
+  /** Deletes only if the last write is still `index` (0: only asserts that the key does not exist). */
   | { op: 'delete-cas'; key: string; index: bigint };
 
-/** `committed`: all steps took effect; `index` is what each written key now carries. `conflict`: none did. */
+/**
+ * `committed`: all steps took effect; `index` is what each key that was set now carries (0 where none was set).
+ * `conflict`: none did. Writing a value that is there already is a write like any other.
+ */
 export type TxnResult =
   | { outcome: 'committed'; index: bigint }
   | { outcome: 'conflict'; failedOp: TxnOp | undefined; detail: string };
 
-/** Why a call to the store failed. `unknown-outcome`: a write may or may not have happened; read before going on. */
+/**
+ * Why a call to the store failed. `unavailable`: nobody took it, it had no effect. `deadline`: a read's time ran out.
+ * `denied`: the token does not allow it. `unknown-outcome`: a write may have happened, or may still happen; read
+ * before going on. `invalid`: the request is one that no store takes; it was not sent.
+ */
 export type StoreErrorKind = 'unavailable' | 'deadline' | 'denied' | 'unknown-outcome' | 'invalid';
 
 /** A call to the store failed. An absent key is never an error, and an error is never an empty value. */
@@ -78,11 +85,36 @@ export class LockHeld extends Error {
   }
 }
 
+/** Why a lease ended. Only `released` was wanted. */
+export type LeaseEnd = 'released' | 'expired' | 'session-gone' | 'taken';
+
+/** The reason of {@link Lease.lost}; the cause, if any, is the last failure to renew. */
+export class LeaseLost extends Error {
+  override readonly name = 'LeaseLost';
+  constructor(
+    readonly key: string,
+    readonly end: LeaseEnd,
+    options?: ErrorOptions,
+  ) {
+    super(`the lease on ${key} ended: ${LEASE_ENDS[end]}`, options);
+  }
+}
+
+const LEASE_ENDS: Record<LeaseEnd, string> = {
+  released: 'it was released',
+  expired: 'it was not renewed in time',
+  'session-gone': 'the store had ended its session',
+  taken: 'the key is no longer held by its session',
+};
+
 /** How a lock is taken and kept. Times in milliseconds of the holder's own monotonic clock. */
 export interface LeaseOptions {
   /** The key that becomes the lock. */
   key: string;
-  /** Builds the value written with the lock from the value found there before (undefined: none). */
+  /**
+   * Builds the value written with the lock from the value found there before (undefined: none). Both in one
+   * transaction, so a counter in it grows with every holder. Called once per try; without side effects.
+   */
   value: (previous: string | undefined) => string;
   /** The session's name, for people who look into the store. */
   name: string;
@@ -95,9 +127,11 @@ export interface LeaseOptions {
   lockDelayMs: number;
   /** Tries before {@link LockHeld}; 5 unless told. */
   tries?: number;
+  /** Between tries; 1000 unless told. A lock that was just lost is kept back for `lockDelayMs`. */
   retryEveryMs?: number;
   /** Ties the session to the health of this store node (serf), where the store knows nodes. */
   tieToNodeHealth?: boolean;
+  /** Ends the taking; once taken, {@link Lease.release} ends the lease. */
   signal?: AbortSignal | undefined;
 }
 
@@ -109,23 +143,34 @@ export interface Lease {
   readonly value: string;
   /** The lock key's index when it was taken. */
   readonly index: bigint;
-  /** Aborts, with a reason, at the moment the lease may no longer be relied upon. */
+  /**
+   * Aborts, with a {@link LeaseLost} as reason, at the moment the lease may no longer be relied upon. A process that
+   * stood still learns it late: before a deed, compare {@link renewedAtMs} with the clock, and let the transaction
+   * check the session.
+   */
   readonly lost: AbortSignal;
   /** Milliseconds of this process's clock when the renewal that last succeeded was sent. */
   renewedAtMs(): number;
-  /** Gives the lock up and destroys the session. Repeating it does nothing. */
+  /**
+   * Gives the lock up, free for others at once, and destroys the session. Repeating it does nothing more. Fails with
+   * {@link StoreError} where the store could not be told: then the lock frees itself after its TTL.
+   */
   release(): Promise<void>;
 }
 
 /**
  * The cluster's small, durable, ordered memory: Consul, or the embedded one with the same semantics. One contract-test
- * suite holds for both. Limits: 512 KiB per value, 64 operations per transaction.
+ * suite holds for both. Limits: 64 operations and 360 KiB of values per transaction, 256 printable ASCII characters per
+ * key; see limits.ts. A call without a limit of its own has 5 s.
  */
 export interface Store {
-  /** The entry, or undefined where the key does not exist. Fails with {@link StoreError}. */
+  /** The entry, or undefined where the key does not exist. Fails with {@link StoreError} or Cancelled. */
   get(key: string, options?: ReadOptions): Promise<Entry | undefined>;
   list(prefix: string, options?: ReadOptions): Promise<Listing>;
-  /** Fails with {@link StoreError}; kind `unknown-outcome` where it may have been committed all the same. */
+  /**
+   * Fails with {@link StoreError}; kind `unknown-outcome` where it may have been committed all the same, which a
+   * signal that aborts on the way also leads to. Cancelled only where nothing was sent.
+   */
   txn(ops: readonly TxnOp[], options?: CallOptions): Promise<TxnResult>;
   /**
    * The listing now, then again whenever it changed, until the signal aborts (then it ends without error). A slow

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+import { readIfThere } from './files.js';
+import { checkContinuity, type Continuity } from './counter.js';
+import { serialFile } from './guests.js';
+import type { Lab } from './layout.js';
+
+// The lab for programs: tests, the demo and the benchmarks.
+
+export { setBmcMode, chassisPower, credentialsOf, type BmcMode } from './bmc.js';
+export { consulPort } from './consul.js';
+export { ports, serversOf } from './configs.js';
+export { checkContinuity, formatCount, type Continuity, type SerialOutput } from './counter.js';
+export { LabError } from './errors.js';
+export { ensureImage, guestXml, serialFile, type Guest, type GuestKind } from './guests.js';
+export { inside, isBooted, isPoweredOn, processesOf } from './host.js';
+export { hostNamed, layout, type HostLayout, type Lab } from './layout.js';
+export { attemptVirsh, libvirtUri, virsh } from './libvirtd.js';
+export { limit, plug } from './network.js';
+export { signalPart, startPart, awaitPart, partNamed } from './parts.js';
+export { attempt, run, until, type Outcome } from './shell.js';
+export { status, type HostStatus } from './status.js';
+export { crashHost, down, power, startHost, up, type UpOptions } from './up.js';
+
+/** Checks what a guest printed on all hosts together. */
+export function continuityOf(lab: Lab, guest: string): Continuity {
+  return checkContinuity(lab.hosts.map((host) => ({ host: host.name, text: readIfThere(serialFile(host, guest)) ?? '' })));
+}

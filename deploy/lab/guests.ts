@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+import { randomUUID } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { LabError } from './errors.js';
+import { readIfThere, writeWhole } from './files.js';
+import type { HostLayout, Lab } from './layout.js';
+import { machineType } from './libvirtd.js';
+import { run } from './shell.js';
+
+/** Rewrites `dirtyMib` MiB round and round, `dirtyMibPerSecond` at a time; `counter` dirties next to nothing. */
+export type GuestKind = { kind: 'counter' } | { kind: 'dirty'; dirtyMib: number; dirtyMibPerSecond: number };
+
+export type Guest = GuestKind & {
+  name: string;
+  uuid?: string;
+  /** What it needs and 16 MiB unless told. */
+  memoryMib?: number;
+};
+
+const ticksPerSecond = 1_193_182 / 65_536;
+const pagesPerMib = 256;
+const floppyBytes = 1_474_560;
+
+const sourceOf = (guest: GuestKind) => `${guest.kind}.S`;
+
+function symbolsOf(guest: GuestKind): Record<string, number> {
+  if (guest.kind === 'counter') return {};
+  return {
+    DIRTY_MIB: guest.dirtyMib,
+    PAGES_PER_TICK: Math.max(1, Math.round((guest.dirtyMibPerSecond * pagesPerMib) / ticksPerSecond)),
+  };
+}
+
+function imageOf(lab: Lab, guest: GuestKind): string {
+  const name = guest.kind === 'counter' ? 'counter' : `dirty-${guest.dirtyMib}-${guest.dirtyMibPerSecond}`;
+  return join(lab.sharedDir, 'guests', `${name}.img`);
+}
+
+/** Assembles a guest into a floppy image that every host sees, unless it is there. Returns its path. */
+export async function ensureImage(lab: Lab, guest: GuestKind): Promise<string> {
+  const image = imageOf(lab, guest);
+  if (readIfThere(image) !== undefined) return image;
+  const sources = join(lab.checkout, 'deploy/lab/guests');
+  const work = mkdtempSync(join(tmpdir(), 'lockstep-guest-'));
+  try {
+    const symbols = Object.entries(symbolsOf(guest)).flatMap(([name, value]) => ['--defsym', `${name}=${value}`]);
+    const [object, sector] = [join(work, 'guest.o'), join(work, 'guest.bin')];
+    await run('as', ['--32', '-I', sources, ...symbols, '-o', object, join(sources, sourceOf(guest))]);
+    await run('ld', ['-m', 'elf_i386', '--oformat', 'binary', '-Ttext', '0x7c00', '-o', sector, object]);
+    const code = readFileSync(sector);
+    if (code.length !== 512) throw new LabError(`${sourceOf(guest)} makes ${code.length} bytes; a boot sector has 512`);
+    writeWhole(image, Buffer.concat([code, Buffer.alloc(floppyBytes - code.length)]), 0o644);
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+  return image;
+}
+
+export async function ensureImages(lab: Lab): Promise<void> {
+  await ensureImage(lab, { kind: 'counter' });
+}
+
+/** Where a guest's serial output is as the host sees it: the same on every host. */
+const serialPath = (name: string) => `/var/log/libvirt/serial/${name}.log`;
+
+/** Where it is from outside: one file per host, so two that grow are two copies of the guest. */
+export const serialFile = (host: HostLayout, name: string) => join(host.dir, 'libvirt/log/serial', `${name}.log`);
+
+/** The domain XML of a guest. Its image must be there (`ensureImage`) before it is started. */
+export function guestXml(lab: Lab, guest: Guest): string {
+  if (!/^[A-Za-z0-9._-]+$/.test(guest.name)) throw new LabError(`"${guest.name}" is no name for a guest`);
+  const memoryMib = guest.memoryMib ?? (guest.kind === 'counter' ? 16 : guest.dirtyMib + 16);
+  return `<domain type='qemu'>
+  <name>${guest.name}</name>
+  <uuid>${guest.uuid ?? randomUUID()}</uuid>
+  <memory unit='MiB'>${memoryMib}</memory>
+  <vcpu>1</vcpu>
+  <os>
+    <type arch='x86_64' machine='${machineType}'>hvm</type>
+    <boot dev='fd'/>
+  </os>
+  <features><acpi/></features>
+  <clock offset='utc'/>
+  <devices>
+    <emulator>/usr/bin/qemu-system-x86_64</emulator>
+    <disk type='file' device='floppy'>
+      <driver name='qemu' type='raw'/>
+      <source file='${imageOf(lab, guest)}'/>
+      <target dev='fda' bus='fdc'/>
+      <readonly/>
+    </disk>
+    <controller type='usb' model='none'/>
+    <serial type='file'>
+      <source path='${serialPath(guest.name)}' append='on'/>
+      <target port='0'/>
+    </serial>
+    <memballoon model='none'/>
+  </devices>
+</domain>
+`;
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+import { consul } from './consul.js';
+import { LabError } from './errors.js';
+import { readIfThere } from './files.js';
+import { inside, logFileOf, pidFileOf } from './host.js';
+import type { HostLayout, Lab } from './layout.js';
+import { libvirtd } from './libvirtd.js';
+import type { Part } from './part.js';
+import { fencer, nodeAgent, scheduler } from './services.js';
+import { until } from './shell.js';
+import { end, launch, readRecord, signal, stateOf, type ProcessRecord, type ProcessState } from './supervise.js';
+
+/** In the order of starting. */
+export const parts: readonly Part[] = [consul, libvirtd, nodeAgent, scheduler, fencer];
+
+export function partNamed(name: string): Part {
+  const part = parts.find((candidate) => candidate.name === name);
+  if (part === undefined) {
+    throw new LabError(`there is no part "${name}"`, `the parts are ${parts.map((each) => each.name).join(', ')}, and vm/NAME for a guest`);
+  }
+  return part;
+}
+
+const recordOf = (host: HostLayout, part: string): ProcessRecord | undefined => readRecord(pidFileOf(host, part));
+
+export const partState = (host: HostLayout, part: Part): ProcessState => stateOf(recordOf(host, part.name));
+
+/** Starts the part if it does not run. A stopped one goes on. Does not wait until it is ready. */
+export async function startPart(lab: Lab, host: HostLayout, part: Part): Promise<void> {
+  const record = recordOf(host, part.name);
+  const state = stateOf(record);
+  if (state === 'stopped') signal(record, 'SIGCONT');
+  if (state !== 'dead') return;
+  part.prepare(lab, host);
+  await launch({
+    argv: [...inside(host), ...part.argv(lab, host)],
+    pidFile: pidFileOf(host, part.name),
+    logFile: logFileOf(host, part.name),
+  });
+}
+
+const lastLines = (text: string, count: number) => text.trimEnd().split('\n').slice(-count).join('\n');
+
+/** Waits until the part does its work, and gives up at once when it has ended. */
+export async function awaitPart(lab: Lab, host: HostLayout, part: Part): Promise<void> {
+  await until(`${part.name} on ${host.name}`, part.readyLimitMs, () => {
+    if (partState(host, part) === 'dead') {
+      const log = readIfThere(logFileOf(host, part.name)) ?? '';
+      throw new LabError(`${part.name} on ${host.name} ended:\n${lastLines(log, 12)}`, `npm run lab -- logs ${host.name} ${part.name}`);
+    }
+    return part.missing(lab, host);
+  });
+}
+
+export async function endPart(host: HostLayout, part: Part): Promise<void> {
+  await end(recordOf(host, part.name), part.graceMs);
+}
+
+/** The process of a part, or of a guest's QEMU by `vm/NAME`. */
+function processOf(host: HostLayout, name: string): number {
+  if (!name.startsWith('vm/')) {
+    const record = recordOf(host, partNamed(name).name);
+    if (record === undefined || stateOf(record) === 'dead') throw new LabError(`${name} does not run on ${host.name}`);
+    return record.pid;
+  }
+  const pid = Number(readIfThere(`${host.dir}/run/libvirt/qemu/${name.slice('vm/'.length)}.pid`));
+  if (!Number.isSafeInteger(pid) || pid <= 0) throw new LabError(`no guest "${name.slice('vm/'.length)}" runs on ${host.name}`);
+  return pid;
+}
+
+/** Sends the signal to a part or a guest, wherever it is in its work. */
+export function signalPart(host: HostLayout, name: string, kind: 'SIGKILL' | 'SIGSTOP' | 'SIGCONT'): void {
+  process.kill(processOf(host, name), kind);
+}

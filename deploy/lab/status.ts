@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+import { bmcState } from './bmc.js';
+import { isBooted, isPoweredOn } from './host.js';
+import type { HostLayout, Lab, NetworkName } from './layout.js';
+import { attemptVirsh } from './libvirtd.js';
+import { plugged } from './network.js';
+import { parts, partState } from './parts.js';
+import type { ProcessState } from './supervise.js';
+
+export interface HostStatus {
+  host: string;
+  address: string;
+  power: 'on' | 'off';
+  booted: boolean;
+  bmc: string;
+  cables: Record<NetworkName, 'in' | 'out'>;
+  parts: Record<string, ProcessState>;
+  /** As libvirt lists them; undefined where libvirtd does not answer. */
+  guests?: string[];
+}
+
+async function statusOf(host: HostLayout): Promise<HostStatus> {
+  const cable = async (name: NetworkName) => ((await plugged(host, name)) ? ('in' as const) : ('out' as const));
+  const bmc = bmcState(host);
+  const guests = isBooted(host) ? await attemptVirsh(host, ['list', '--name'], 3_000) : undefined;
+  return {
+    host: host.name,
+    address: host.addresses.a,
+    power: isPoweredOn(host) ? 'on' : 'off',
+    booted: isBooted(host),
+    bmc: bmc.mode === 'up' ? bmc.process : bmc.mode,
+    cables: { a: await cable('a'), b: await cable('b') },
+    parts: Object.fromEntries(parts.map((part) => [part.name, partState(host, part)])),
+    ...(guests?.code === 0 ? { guests: guests.stdout.split('\n').filter(Boolean) } : {}),
+  };
+}
+
+export function status(lab: Lab): Promise<HostStatus[]> {
+  return Promise.all(lab.hosts.map(statusOf));
+}
+
+export function statusTable(hosts: readonly HostStatus[]): string {
+  const partNames = parts.map((part) => part.name.toUpperCase());
+  const rows = [
+    ['HOST', 'ADDRESS', 'POWER', 'BMC', 'CABLE A', 'CABLE B', ...partNames, 'GUESTS'],
+    ...hosts.map((each) => [
+      each.host,
+      each.address,
+      each.booted ? each.power : `${each.power}, down`,
+      each.bmc,
+      each.cables.a,
+      each.cables.b,
+      ...parts.map((part) => each.parts[part.name] ?? ''),
+      each.guests === undefined ? '?' : each.guests.join(' ') || '-',
+    ]),
+  ];
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  return rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ').trimEnd()).join('\n');
+}

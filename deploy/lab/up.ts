@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+import { chassisPower, endBmc, setBmcMode } from './bmc.js';
+import { hasState, readClaim, removeState, requireOwn, writeClaim } from './claim.js';
+import { addContext, contextFile, removeContext } from './context.js';
+import { ensureImages } from './guests.js';
+import { boot, isBooted, killEverything, setPower } from './host.js';
+import type { HostLayout, Lab } from './layout.js';
+import { exclusively } from './lock.js';
+import { ensureNetwork, limit, removeNetwork } from './network.js';
+import type { Part } from './part.js';
+import { awaitPart, endPart, parts, partState, startPart } from './parts.js';
+import { requireTools } from './tools.js';
+
+/** Told of each step as it ends. */
+export type Report = (line: string) => void;
+
+export interface UpOptions {
+  /** Without them, only what they stand on is started: Consul, libvirtd and the BMCs. */
+  withServices?: boolean;
+  report?: Report;
+  env?: NodeJS.ProcessEnv;
+}
+
+const wantedParts = (withServices: boolean) => parts.filter((part) => withServices || part.group === 'base');
+
+/** Runs `step` for every host at once; every one has ended when this returns or throws. */
+async function onEvery(hosts: readonly HostLayout[], step: (host: HostLayout) => Promise<void>): Promise<void> {
+  const outcomes = await Promise.allSettled(hosts.map(step));
+  const failed = outcomes.find((outcome) => outcome.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
+}
+
+/** Starts the part everywhere before it waits anywhere: a quorum needs more than one. */
+async function startEverywhere(lab: Lab, hosts: readonly HostLayout[], part: Part, report: Report): Promise<void> {
+  const start = performance.now();
+  const idle = hosts.filter((host) => partState(host, part) !== 'running');
+  await onEvery(hosts, (host) => startPart(lab, host, part));
+  await onEvery(hosts, (host) => awaitPart(lab, host, part));
+  if (idle.length === 0) return;
+  const names = idle.map((host) => host.name).join(', ');
+  report(`${part.name} ready on ${names} (${((performance.now() - start) / 1000).toFixed(1)} s)`);
+}
+
+/**
+ * Brings the whole lab up: every host powered and booted, every cable in, every part running and ready. What is
+ * there already is left as it is, so it can be repeated at any time, also after one that died half-way.
+ */
+export async function up(lab: Lab, options: UpOptions = {}): Promise<void> {
+  const { withServices = true, report = () => undefined, env = process.env } = options;
+  requireTools(env);
+  await exclusively(lab, 'up', async () => {
+    requireOwn(lab);
+    const file = readClaim(lab)?.contextFile ?? contextFile(env);
+    writeClaim(lab, { checkout: lab.checkout, withServices, contextFile: file });
+    await ensureNetwork(lab);
+    await onEvery(lab.hosts, (host) => limit(host, undefined));
+    await ensureImages(lab);
+    await onEvery(lab.hosts, async (host) => {
+      setPower(host, true);
+      await setBmcMode(lab, host, 'up');
+      if (isBooted(host)) return;
+      await boot(lab, host);
+      report(`${host.name} booted: ${host.addresses.a}, BMC at ${host.bmcAddress}`);
+    });
+    for (const part of wantedParts(withServices)) await startEverywhere(lab, lab.hosts, part, report);
+    addContext(lab, file);
+  });
+}
+
+/** Boots a host that is not running, and starts each of its parts that is not. */
+export async function startHost(lab: Lab, host: HostLayout, report: Report = () => undefined): Promise<void> {
+  await exclusively(lab, `start ${host.name}`, async () => {
+    const withServices = readClaim(lab)?.withServices ?? false;
+    if (!isBooted(host)) {
+      await boot(lab, host);
+      report(`${host.name} booted`);
+    }
+    for (const part of wantedParts(withServices)) await startEverywhere(lab, [host], part, report);
+  });
+}
+
+/** Takes everything of the instance off the machine, in whatever state it is. Returns whether there was anything. */
+export async function down(lab: Lab, options: { force?: boolean; report?: Report; env?: NodeJS.ProcessEnv } = {}): Promise<boolean> {
+  const { force = false, report = () => undefined, env = process.env } = options;
+  return exclusively(lab, 'down', async () => {
+    const claim = readClaim(lab);
+    if (!force) requireOwn(lab, claim);
+    const wasThere = hasState(lab);
+    await onEvery(lab.hosts, async (host) => {
+      await onEveryPart((part) => endPart(host, part));
+      await killEverything(host);
+      await endBmc(host);
+    });
+    await removeNetwork(lab);
+    removeContext(lab, claim?.contextFile ?? contextFile(env));
+    removeState(lab);
+    if (wasThere) report('everything is gone');
+    return wasThere;
+  });
+}
+
+async function onEveryPart(step: (part: Part) => Promise<void>): Promise<void> {
+  for (const part of [...parts].reverse()) await step(part);
+}
+
+/** The host's processes die, as in a crash of its kernel. Its power stays on. */
+export async function crashHost(host: HostLayout): Promise<void> {
+  await killEverything(host);
+}
+
+/** Presses the host's power button through its BMC. Switching on returns before the host has booted. */
+export function power(host: HostLayout, on: boolean): Promise<string> {
+  return chassisPower(host, on ? 'on' : 'off');
+}

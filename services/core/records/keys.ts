@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+
+const ROOT = 'lockstep/v1/';
+
+/** Where each record lies in the store. A prefix ends in a slash and lists all records of its kind. */
+export const keys = {
+  nodes: `${ROOT}nodes/`,
+  node: (name: string) => `${ROOT}nodes/${name}`,
+  vms: `${ROOT}vms/`,
+  vm: (uuid: string) => `${ROOT}vms/${uuid}`,
+  /** Holds the UUID: makes names unique. */
+  vmName: (name: string) => `${ROOT}vm-names/${name}`,
+  migrations: `${ROOT}migrations/`,
+  migration: (id: string) => `${ROOT}migrations/${id}`,
+  /** Holds what an earlier request with this ID created, so that a repeated one finds it. */
+  request: (requestId: string) => `${ROOT}requests/${requestId}`,
+  requests: `${ROOT}requests/`,
+  options: `${ROOT}options`,
+  leader: (role: 'scheduler' | 'fencer') => `${ROOT}leaders/${role}`,
+  /** Held by the agent's session while it lives. */
+  alive: (node: string) => `${ROOT}alive/${node}`,
+  aliveNodes: `${ROOT}alive/`,
+} as const;
+
+/** The last part of a key: a record's own name. */
+export function nameOf(key: string): string {
+  return key.slice(key.lastIndexOf('/') + 1);
+}
