@@ -316,7 +316,8 @@ describe('vm migrate', () => {
 
   it.each(['vm migrate', 'migration watch'])('%s lets go at Ctrl-C and says how to come back', async (words) => {
     const queued = await lockstep('vm', 'migrate', 'c1', 'hangs', '-o', 'name');
-    const args = words === 'vm migrate' ? ['vm', 'migrate', 'c1', 'hangs', '--wait'] : ['migration', 'watch', queued.stdout.trim()];
+    const watch = ['migration', 'watch', queued.stdout.trim()];
+    const args = words === 'vm migrate' ? ['vm', 'migrate', 'c1', 'hangs', '--wait'] : watch;
     const running = start(args);
     await running.says('TRANSFERRING');
     running.child.kill('SIGINT');

@@ -37,7 +37,8 @@ export function readContext(path: string, name: string | undefined): Context | u
   const current = name ?? string(file['current'], path, 'current');
   const contexts = object(file['contexts'], path, 'contexts');
   if (!Object.hasOwn(contexts, current)) {
-    throw usageError('CONTEXT_UNKNOWN', `${path} has no context "${current}"; it has: ${Object.keys(contexts).join(', ')}`);
+    const known = Object.keys(contexts).join(', ');
+    throw usageError('CONTEXT_UNKNOWN', `${path} has no context "${current}"; it has: ${known}`);
   }
   return readOne(contexts[current], path, `contexts.${current}`);
 }

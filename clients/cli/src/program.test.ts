@@ -6,7 +6,9 @@ import { describe, expect, it } from 'vitest';
 import { runCommandLine } from './program.js';
 import { PlayedTerminal } from './testing/terminal.js';
 
-async function run(args: readonly string[], setUp: Partial<PlayedTerminal> = {}): Promise<PlayedTerminal & { code: number }> {
+type Ended = PlayedTerminal & { code: number };
+
+async function run(args: readonly string[], setUp: Partial<PlayedTerminal> = {}): Promise<Ended> {
   const terminal = new PlayedTerminal();
   terminal.env = { XDG_CONFIG_HOME: '/nonexistent' };
   Object.assign(terminal, setUp);

@@ -54,14 +54,16 @@ function isUnreachable(error: unknown): error is ApiError {
 function nobodyAnswers(servers: readonly string[], error: ApiError): CommandError {
   const why = error.message.replace(/\s*Resolution note:\s*$/, '');
   const message = `nobody answers at ${servers.join(', ')}: ${why}`;
-  return new CommandError(ExitCode.UNAVAILABLE, error.reason, message, nextAfter(ExitCode.UNAVAILABLE), { cause: error });
+  const exitCode = ExitCode.UNAVAILABLE;
+  return new CommandError(exitCode, error.reason, message, nextAfter(exitCode), { cause: error });
 }
 
 /** Tells the user of a failure: a sentence, its reason code, the next command. Returns the exit code. */
 export function report(error: unknown, terminal: Terminal): ExitCode {
   const failure = toFailure(error);
   const paint = painterFor(terminal.errIsTty, terminal.env);
-  const lines = [`${paint('lockstep:', failure.exitCode === ExitCode.DETACHED ? 'yellow' : 'red')} ${printable(failure.message)}`];
+  const colour = failure.exitCode === ExitCode.DETACHED ? 'yellow' : 'red';
+  const lines = [`${paint('lockstep:', colour)} ${printable(failure.message)}`];
   lines.push(`  reason: ${printable(failure.reason)}`);
   if (failure.next !== '') lines.push(`  next:   ${printable(failure.next)}`);
   terminal.err(`${lines.join('\n')}\n`);

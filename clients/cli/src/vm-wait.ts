@@ -29,7 +29,8 @@ export async function waitForVm(
   timeoutMs: number,
 ): Promise<Vm> {
   const wanted = wordOf(VmDesired, goal.desired);
-  const limits = { timeoutMs, goesOn: `the cluster goes on until ${name} is ${wanted}`, next: `lockstep vm show ${name}` };
+  const goesOn = `the cluster goes on until ${name} is ${wanted}`;
+  const limits = { timeoutMs, goesOn, next: `lockstep vm show ${name}` };
   const patience = new Patience(ERROR_PATIENCE_MS);
   let shown = '';
   try {
