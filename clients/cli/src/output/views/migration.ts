@@ -99,7 +99,7 @@ function forecastOf(migration: Migration): string {
 
 function progressOf(migration: Migration): string {
   const progress = migration.progress;
-  if (progress === undefined) return '';
+  if (progress === undefined || migration.endTime !== undefined) return '';
   return [
     `${formatBytes(progress.memorySentBytes)} sent`,
     `${formatBytes(progress.memoryRemainingBytes)} left`,
