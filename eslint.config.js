@@ -24,6 +24,8 @@ export default tseslint.config(
       '@typescript-eslint/consistent-type-imports': 'error',
       '@typescript-eslint/explicit-module-boundary-types': 'off',
       '@typescript-eslint/no-confusing-void-expression': 'error',
+      // A number in a sentence prints as itself; anything else must be turned into text on purpose.
+      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true }],
       // A promise that is not awaited on purpose is marked by `void`, and its failure is handled inside it.
       '@typescript-eslint/no-floating-promises': ['error', { ignoreVoid: true }],
     },

@@ -36,7 +36,9 @@ export function credentialsOf(host: HostLayout): BmcCredentials {
 }
 
 function lanConfiguration(lab: Lab, host: HostLayout, password: string): string {
-  const authentications = ['callback', 'user', 'operator', 'admin'].map((level) => `    allowed_auths_${level} none md2 md5 straight`);
+  const authentications = ['callback', 'user', 'operator', 'admin'].map(
+    (level) => `    allowed_auths_${level} none md2 md5 straight`,
+  );
   return [
     `name "${host.name}"`,
     'set_working_mc 0x20',
@@ -115,7 +117,7 @@ export async function endBmc(host: HostLayout): Promise<void> {
 
 /** The real client and the real protocol. The password goes by file, never by argument. */
 function askBmc(host: HostLayout, passwordFile: string, action: 'on' | 'off' | 'status'): Promise<Outcome> {
-  const target = ['-I', 'lanplus', '-C', '3', '-H', host.bmcAddress, '-p', String(ipmiPort)];
+  const target = ['-I', 'lanplus', '-C', '3', '-R', '2', '-N', '1', '-H', host.bmcAddress, '-p', String(ipmiPort)];
   return attempt('ipmitool', [...target, '-U', username, '-f', passwordFile, 'chassis', 'power', action]);
 }
 

@@ -46,7 +46,8 @@ export const consul: Part = {
   },
   argv: (_lab, host) => {
     const binary = findConsul();
-    if (binary === undefined) throw new LabError('there is no Consul on this machine', 'sh deploy/setup/setup.sh fetches it');
+    if (binary === undefined)
+      throw new LabError('there is no Consul on this machine', 'sh deploy/setup/setup.sh fetches it');
     return [binary, 'agent', '-config-file', configurationOf(host)];
   },
   readyLimitMs: 30_000,

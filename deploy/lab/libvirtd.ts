@@ -73,7 +73,11 @@ export const libvirtd: Part = {
   readyLimitMs: 60_000,
   // The answer needs QEMU to be asked for what it can do, which takes seconds the first time: here and not in a move.
   missing: async (_lab, host) => {
-    const { code, stderr } = await attemptVirsh(host, ['domcapabilities', '--virttype', 'qemu', '--machine', machineType], 20_000);
+    const { code, stderr } = await attemptVirsh(
+      host,
+      ['domcapabilities', '--virttype', 'qemu', '--machine', machineType],
+      20_000,
+    );
     return code === 0 ? undefined : stderr.trim();
   },
   graceMs: 5_000,

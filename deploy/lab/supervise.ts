@@ -108,7 +108,8 @@ export async function end(record: ProcessRecord | undefined, graceMs: number): P
     // A stopped process gets no other signal than these two.
     signal(record, 'SIGCONT');
     try {
-      return await until('end', graceMs, gone);
+      await until(`end of process ${record?.pid ?? 0}`, graceMs, gone);
+      return;
     } catch {
       // It had its time.
     }

@@ -8,7 +8,7 @@ import type { HostLayout, Lab } from './layout.js';
 import { exclusively } from './lock.js';
 import { ensureNetwork, limit, removeNetwork } from './network.js';
 import type { Part } from './part.js';
-import { awaitPart, endPart, parts, partState, startPart } from './parts.js';
+import { awaitPart, endPart, parts, partState, startPart, wantedParts } from './parts.js';
 import { requireTools } from './tools.js';
 
 /** Told of each step as it ends. */
@@ -20,8 +20,6 @@ export interface UpOptions {
   report?: Report;
   env?: NodeJS.ProcessEnv;
 }
-
-const wantedParts = (withServices: boolean) => parts.filter((part) => withServices || part.group === 'base');
 
 /** Runs `step` for every host at once; every one has ended when this returns or throws. */
 async function onEvery(hosts: readonly HostLayout[], step: (host: HostLayout) => Promise<void>): Promise<void> {
@@ -80,7 +78,10 @@ export async function startHost(lab: Lab, host: HostLayout, report: Report = () 
 }
 
 /** Takes everything of the instance off the machine, in whatever state it is. Returns whether there was anything. */
-export async function down(lab: Lab, options: { force?: boolean; report?: Report; env?: NodeJS.ProcessEnv } = {}): Promise<boolean> {
+export async function down(
+  lab: Lab,
+  options: { force?: boolean; report?: Report; env?: NodeJS.ProcessEnv } = {},
+): Promise<boolean> {
   const { force = false, report = () => undefined, env = process.env } = options;
   return exclusively(lab, 'down', async () => {
     const claim = readClaim(lab);

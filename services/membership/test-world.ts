@@ -5,39 +5,13 @@ import { nodeCodec } from '../core/records/codec.js';
 import { keys } from '../core/records/keys.js';
 import { createVirtualClock, type VirtualClock } from '../platform/clock/virtual.js';
 import type { Env } from '../platform/env.js';
-import type { LogFields, Logger, LogState } from '../platform/log/log.js';
+import { createMemoryLogger, type MemoryLogger } from '../platform/log/memory.js';
 import type { PeerCall } from '../platform/rpc/peers.js';
 import { createSeededRandom } from '../platform/random/seeded.js';
 import { storeOn } from '../platform/store/assemble.js';
 import type { StoreDriver } from '../platform/store/driver.js';
 import { createEmbeddedStore, type EmbeddedStore } from '../platform/store/embedded.js';
 import { StoreError, type Lease } from '../platform/store/store.js';
-
-export interface LogLine {
-  state: LogState;
-  subtask: string;
-  message: string;
-  fields: LogFields;
-}
-
-/** A logger that keeps its lines, for tests. */
-export function createMemoryLog(lines: LogLine[] = [], subtask = ''): Logger {
-  const log = (state: LogState, message: string, fields: LogFields = {}): void => {
-    lines.push({ state, subtask, message, fields });
-  };
-  const lineOf = (state: LogState) => (message: string, fields?: LogFields) => {
-    log(state, message, fields);
-  };
-  return {
-    log,
-    ok: lineOf('o'),
-    error: lineOf('e'),
-    warn: lineOf('w'),
-    info: lineOf('i'),
-    debug: lineOf('d'),
-    child: (name) => createMemoryLog(lines, subtask === '' ? name : `${subtask}/${name}`),
-  };
-}
 
 /** A driver of a client that can be cut off from the store: nothing goes out or comes back any more. */
 export function cuttable(driver: StoreDriver): { driver: StoreDriver; cut: (isCut: boolean) => void } {
@@ -199,7 +173,7 @@ export class FakeAgent {
 export interface World {
   clock: VirtualClock;
   server: EmbeddedStore;
-  lines: LogLine[];
+  log: MemoryLogger;
   agent(name: string): FakeAgent;
   /** The Env of a service; `cut` takes the store away from it and gives it back. */
   envOf(name: string): { env: Env; cut: (isCut: boolean) => void };
@@ -208,7 +182,7 @@ export interface World {
 export function createWorld(seed = 'world'): World {
   const clock = createVirtualClock();
   const server = createEmbeddedStore({ clock, random: createSeededRandom({ seed, clock }) });
-  const lines: LogLine[] = [];
+  const log = createMemoryLogger(() => clock.nowMs());
   const agents = new Map<string, FakeAgent>();
   const clientOf = (address: string): NodeAgentServiceClient<PeerCall> => {
     const name = address.split(':')[0] ?? '';
@@ -230,7 +204,7 @@ export function createWorld(seed = 'world'): World {
   const world: World = {
     clock,
     server,
-    lines,
+    log,
     agent: (name) => {
       const agent = agents.get(name) ?? new FakeAgent(world, name);
       agents.set(name, agent);
@@ -243,7 +217,7 @@ export function createWorld(seed = 'world'): World {
         clock,
         random,
         store: storeOn(driver, { clock, random }),
-        log: createMemoryLog(lines, name),
+        log: log.child(name),
         peers: { agent: clientOf, scheduler: none, fencer: none },
         points: () => Promise.resolve(),
       };

@@ -80,7 +80,9 @@ describe('domains', () => {
 
   it('that do not exist are told by their code', async () => {
     const error: unknown = await connection.domains.lookupByName('nobody').catch((reason: unknown) => reason);
-    expect(error).toMatchObject({ code: 42, codeName: 'NO_DOMAIN', domainName: 'TEST', procedure: 'domainLookupByName' });
+    expect(error).toMatchObject({
+      code: 42, codeName: 'NO_DOMAIN', domainName: 'TEST', procedure: 'domainLookupByName',
+    });
     expect(isLibvirtError(error, 'NO_DOMAIN')).toBe(true);
   });
 

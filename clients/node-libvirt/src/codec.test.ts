@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type Codec, array, chars, hyper, int, opaque, optional, string, struct, truth, uhyper, uint, uuid } from './codec.js';
+import {
+  type Codec, array, chars, hyper, int, opaque, optional, string, struct, truth, uhyper, uint, uuid,
+} from './codec.js';
 import { eventMessages, procedures } from './procedures.js';
 import { encodeBody } from './testing/fake-server.js';
 import { randomFrom, randomMessage } from './testing/random.js';

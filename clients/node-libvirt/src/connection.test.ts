@@ -99,6 +99,16 @@ describe('connecting', () => {
     expect(await failure).toMatchObject({ name: 'AbortError', cause: { message: 'enough' } });
     expect(getEventListeners(controller.signal, 'abort')).toEqual([]);
   });
+
+  it('leaves no socket behind when it is given up at once', async () => {
+    const controller = new AbortController();
+    const failure = failureOf(connected({ signal: controller.signal }));
+    controller.abort();
+    expect(await failure).toMatchObject({ name: 'AbortError', procedure: 'connect', sent: false });
+    await connected();
+    await until(() => server.peers.slice(0, -1).every(({ socket }) => socket.destroyed));
+    expect(getEventListeners(controller.signal, 'abort')).toEqual([]);
+  });
 });
 
 describe('calls', () => {
@@ -193,9 +203,15 @@ describe('calls', () => {
     server.handle(procedures.connectGetUri, (_, call) => {
       call.peer.write(call.rawFrame(Status.ok, Buffer.from([0, 0, 0, 9, 65])));
     });
-    server.handle(procedures.domainSuspend, (_, call) => { call.peer.write(call.rawFrame(Status.ok, Buffer.alloc(4))); });
-    server.handle(procedures.domainResume, (_, call) => { call.peer.write(call.rawFrame(7, Buffer.alloc(0))); });
-    server.handle(procedures.domainReboot, (_, call) => { call.peer.write(call.rawFrame(Status.error, Buffer.alloc(3))); });
+    server.handle(procedures.domainSuspend, (_, call) => {
+      call.peer.write(call.rawFrame(Status.ok, Buffer.alloc(4)));
+    });
+    server.handle(procedures.domainResume, (_, call) => {
+      call.peer.write(call.rawFrame(7, Buffer.alloc(0)));
+    });
+    server.handle(procedures.domainReboot, (_, call) => {
+      call.peer.write(call.rawFrame(Status.error, Buffer.alloc(3)));
+    });
     const name = 'LibvirtProtocolError';
     expect(await failureOf(connection.host.uri())).toMatchObject({ name, message: /connectGetUri.*ends early/ });
     expect(await failureOf(connection.domains.suspend(DOMAIN))).toMatchObject({ name, message: /left over/ });
@@ -301,8 +317,8 @@ describe('keepalive', () => {
   });
 
   it('keeps a connection whose server only answers pings', async () => {
-    const connection = await connected({ keepaliveIntervalMs: 5, keepaliveCount: 1 });
-    await until(() => server.pings >= 5);
+    const connection = await connected({ keepaliveIntervalMs: 10, keepaliveCount: 5 });
+    await until(() => server.pings >= 8);
     expect(connection.closed.aborted).toBe(false);
   });
 
@@ -328,7 +344,8 @@ describe('keepalive', () => {
     const flood = 200_000;
     const pings = Buffer.concat(Array<Buffer>(1000).fill(peer.pingFrame()));
     for (let sent = 0; sent < flood; sent += 1000) peer.write(pings);
-    peer.event(eventMessages.domainEventCallbackLifecycle, { callbackId: 1, msg: { dom: DOMAIN, event: 0, detail: 0 } });
+    const marker = { callbackId: 1, msg: { dom: DOMAIN, event: 0, detail: 0 } };
+    peer.event(eventMessages.domainEventCallbackLifecycle, marker);
     await events.next();
     peer.socket.resume();
     expect(await connection.host.hostname()).toBe('fake');

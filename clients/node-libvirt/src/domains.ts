@@ -104,6 +104,11 @@ export class Domains {
     await this.#rpc.call(procedures.domainReboot, { dom: domain, flags }, options);
   }
 
+  /** Presses the reset button: the guest starts anew at once. */
+  async reset(domain: DomainRef, options?: CallOptions): Promise<void> {
+    await this.#rpc.call(procedures.domainReset, { dom: domain, flags: 0 }, options);
+  }
+
   async suspend(domain: DomainRef, options?: CallOptions): Promise<void> {
     await this.#rpc.call(procedures.domainSuspend, { dom: domain }, options);
   }

@@ -36,7 +36,11 @@ export type DomainEvent = LifecycleEvent | MigrationIterationEvent | JobComplete
 export type EventKind = DomainEvent['kind'];
 export type EventOf<K extends EventKind> = Extract<DomainEvent, { readonly kind: K }>;
 
-const EVENT_ID: Readonly<Record<EventKind, number>> = { 'lifecycle': 0, 'migration-iteration': 20, 'job-completed': 21 };
+const EVENT_ID: Readonly<Record<EventKind, number>> = {
+  'lifecycle': 0,
+  'migration-iteration': 20,
+  'job-completed': 21,
+};
 
 export interface SubscribeOptions extends CallOptions {
   /** Only events of this domain; by default of all. */

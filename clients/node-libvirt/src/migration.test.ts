@@ -56,7 +56,8 @@ describe('the five phases', () => {
       flags,
     });
     expect(prepared.uri).toBeNull();
-    const performed = await migration.perform(domain, { cookie: prepared.cookie, params: {}, flags }, { deadlineMs: 'none' });
+    const step = { cookie: prepared.cookie, params: {}, flags };
+    const performed = await migration.perform(domain, step, { deadlineMs: 'none' });
     const finished = await migration.finish({ cookie: performed.cookie, params: {}, flags, cancelled: false });
     expect(finished.domain).toEqual(domain);
     await migration.confirm(domain, { cookie: finished.cookie, params: {}, flags, cancelled: true });

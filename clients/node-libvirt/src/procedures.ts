@@ -79,6 +79,7 @@ export const procedures = named({
     struct({ params: nodeStats, nparams: int })),
   domainUndefineFlags: procedure(231, domAndFlags, nothing),
   domainDestroyFlags: procedure(234, domAndFlags, nothing),
+  domainReset: procedure(245, domAndFlags, nothing),
   domainShutdownFlags: procedure(258, domAndFlags, nothing),
   domainSetMetadata: procedure(264, struct({
     dom: domain, type: int, metadata: textOrNull, key: textOrNull, uri: textOrNull, flags: uint,

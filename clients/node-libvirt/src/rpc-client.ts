@@ -2,15 +2,17 @@
 // One socket to libvirtd: frames out, replies, events and pings in, and one end for all of it.
 import { setMaxListeners } from 'node:events';
 import type { Socket } from 'node:net';
+import { asError } from './as-error.js';
 import { CallTable, type CallLoad, type CallOptions } from './calls.js';
+import type { Codec } from './codec.js';
 import { type CloseReason, LibvirtClosedError, LibvirtError, LibvirtProtocolError } from './errors.js';
 import {
-  type Frame, type FrameHeader, FrameSplitter, MAX_BODY_BYTES, MessageType, PROGRAM, PROGRAM_VERSION, Status, encodeFrame,
+  type Frame, type FrameHeader, FrameSplitter, MAX_BODY_BYTES, MessageType, PROGRAM, PROGRAM_VERSION, Status,
+  encodeFrame,
 } from './frame.js';
 import { Keepalive } from './keepalive.js';
 import type { Procedure } from './procedures.js';
 import { errorReply } from './wire-types.js';
-import type { Codec } from './codec.js';
 import { XdrError, XdrReader, XdrWriter } from './xdr.js';
 
 /** What the typed wrappers need of a connection. */
@@ -28,9 +30,7 @@ export function decodeBody<T>(what: string, codec: Codec<T>, body: Buffer): T {
     reader.end();
     return value;
   } catch (error) {
-    throw new LibvirtProtocolError(`${what}: ${error instanceof Error ? error.message : String(error)}`, {
-      cause: error,
-    });
+    throw new LibvirtProtocolError(`${what}: ${asError(error).message}`, { cause: error });
   }
 }
 
@@ -79,11 +79,11 @@ export class RpcClient implements Caller {
    * `onReply` runs before anything that arrived after the reply is looked at, which a promise cannot promise.
    * @throws LibvirtProtocolError for arguments the protocol cannot carry, before anything is sent.
    */
-  call<A, R>(
+  async call<A, R>(
     procedure: Procedure<A, R>, args: A, options: CallOptions = {}, onReply?: (value: R) => void,
   ): Promise<R> {
-    return new Promise<R>((resolve, reject) => {
-      const body = encodeArgs(procedure, args);
+    const body = encodeArgs(procedure, args);
+    const frame = await new Promise<Frame>((resolve, reject) => {
       this.#calls.submit({
         procedure: procedure.name,
         deadlineMs: options.deadlineMs ?? this.#defaultDeadlineMs,
@@ -92,18 +92,19 @@ export class RpcClient implements Caller {
           const type = MessageType.call;
           this.#send({ program: PROGRAM.remote, procedure: procedure.number, type, serial, status: Status.ok }, body);
         },
-        onReply: (frame) => {
+        onReply: (reply) => {
           try {
-            const value = decodeReply(procedure, frame);
-            onReply?.(value);
-            resolve(value);
+            onReply?.(decodeReply(procedure, reply));
+            resolve(reply);
           } catch (error) {
-            reject(error as Error);
+            reject(asError(error));
           }
         },
         onFailure: reject,
       });
     });
+    // Decoded here and not where the socket is read, so that an error's stack shows who called.
+    return decodeReply(procedure, frame);
   }
 
   /** Ends the connection; the first reason stays. Everything that still waits is told. */
@@ -132,7 +133,7 @@ export class RpcClient implements Caller {
     try {
       this.#splitter.push(bytes, (frame) => { this.#dispatch(frame); });
     } catch (error) {
-      this.end('protocol', error instanceof Error ? error.message : String(error), error);
+      this.end('protocol', asError(error).message, error);
     }
   }
 
@@ -162,9 +163,7 @@ function encodeArgs<A, R>(procedure: Procedure<A, R>, args: A): Uint8Array {
     if (writer.length > MAX_BODY_BYTES) throw new XdrError(`${writer.length} bytes; at most ${MAX_BODY_BYTES} fit`);
     return writer.bytes();
   } catch (error) {
-    throw new LibvirtProtocolError(`${procedure.name}: ${error instanceof Error ? error.message : String(error)}`, {
-      cause: error,
-    });
+    throw new LibvirtProtocolError(`${procedure.name}: ${asError(error).message}`, { cause: error });
   }
 }
 

@@ -83,19 +83,20 @@ function fencerAddress(leaders: readonly { role: LeaderRole; address: string }[]
 export function connect({ servers, tls, deadlineMs = UNARY_DEADLINE_MS }: ConnectOptions): Lockstep {
   if (servers.length === 0) throw new TypeError('connect: servers is empty, want at least one host:port');
   const channels = new Channels(tls);
-  const clientOf = <T>(definition: ServiceInfo, addresses: readonly string[]): T => {
+  const clientOf = (definition: ServiceInfo, addresses: readonly string[]): object => {
     const settings = { unaryDeadlineMs: deadlineMs };
     const clients = addresses.map((address) => openClient(definition, channels.to(address), settings));
-    return failoverClient<T>(definition, new Replicas(clients), deadlineMs);
+    return failoverClient(definition, new Replicas(clients), deadlineMs);
   };
-  const scheduler = clientOf<SchedulerServiceClient<CallLimits>>(SchedulerServiceDefinition, servers);
+  const scheduler = clientOf(SchedulerServiceDefinition, servers) as SchedulerServiceClient<CallLimits>;
   return {
     scheduler,
     fencer: async () => {
       const { cluster } = await scheduler.getCluster({});
-      return clientOf(FencerServiceDefinition, [fencerAddress(cluster?.leaders ?? [])]);
+      const address = fencerAddress(cluster?.leaders ?? []);
+      return clientOf(FencerServiceDefinition, [address]) as FencerServiceClient<CallLimits>;
     },
-    nodeAgent: (address) => clientOf(NodeAgentServiceDefinition, [address]),
+    nodeAgent: (address) => clientOf(NodeAgentServiceDefinition, [address]) as NodeAgentServiceClient<CallLimits>,
     waitForMigration: (id, options = {}) => waitForMigration(scheduler, id, options),
     waitForVm: (vm, condition, options = {}) => waitForVm(scheduler, vm, condition, options),
     close: () => {

@@ -108,10 +108,10 @@ class Attempts {
  * A client that takes any replica: where one does not answer or does not lead, the call goes to the next, as far as
  * repeating it is harmless. A stream moves on only before its first message. Rejects with ApiError.
  */
-export function failoverClient<T>(definition: ServiceInfo, replicas: Replicas, defaultMs: number): T {
-  return mapMethods<T>(definition, {
+export function failoverClient(definition: ServiceInfo, replicas: Replicas, defaultMs: number): object {
+  return mapMethods(definition, {
     unary: (method, info) =>
-      async function call(request, options: LimitedCallOptions = {}) {
+      async function call(request, options?: LimitedCallOptions) {
         const attempts = new Attempts(replicas, info, { deadlineMs: defaultMs, ...options });
         for (;;) {
           try {
@@ -122,7 +122,7 @@ export function failoverClient<T>(definition: ServiceInfo, replicas: Replicas, d
         }
       },
     stream: (method, info) =>
-      async function* watch(request, options: LimitedCallOptions = {}) {
+      async function* watch(request, options?: LimitedCallOptions) {
         const attempts = new Attempts(replicas, info, { deadlineMs: defaultMs, ...options });
         for (let begun = false; ; ) {
           try {

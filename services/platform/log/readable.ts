@@ -47,7 +47,7 @@ function readable(value: unknown, depth: number): unknown {
   if (value instanceof Error) return readableError(value, depth);
   if (value instanceof Date) return Number.isNaN(value.getTime()) ? 'invalid date' : value.toISOString();
   if (value instanceof Uint8Array) return `(${String(value.length)} bytes)`;
-  if (value instanceof Map) return readableObject(Object.fromEntries(value), depth);
+  if (value instanceof Map) return readableObject(Object.fromEntries(value as Map<PropertyKey, unknown>), depth);
   if (value instanceof Set) return readable([...(value as Set<unknown>)], depth);
   if (Array.isArray(value)) return value.slice(0, MOST_ITEMS).map((item: unknown) => readable(item, depth + 1));
   return readableObject(value, depth);

@@ -19,11 +19,10 @@ export function randomFrom(seed: number): Random {
 
 const MAX_ITEMS = 4;
 const MAX_TEXT = 24;
-const LETTERS = 'abcdefghijklmnopqrstuvwxyz.-_ äß€😀';
+const LETTERS = ['a', 'b', 'x', 'y', 'z', '.', '-', '_', ' ', 'ä', 'ß', '€', '😀'] as const;
 
 function randomText(random: Random): string {
-  const letters = [...LETTERS];
-  return Array.from({ length: random(MAX_TEXT) }, () => letters[random(letters.length)] ?? '').join('');
+  return Array.from({ length: random(MAX_TEXT) }, () => LETTERS[random(LETTERS.length)] ?? '').join('');
 }
 
 function randomBytes(random: Random, length: number): Uint8Array {

@@ -21,13 +21,13 @@ export async function startFakeScheduler(
   methods: Partial<SchedulerServiceImplementation>,
   listen = '127.0.0.1:0',
 ): Promise<FakeScheduler> {
-  const missing = mapMethods<SchedulerServiceImplementation>(SchedulerServiceDefinition, {
+  const missing = mapMethods(SchedulerServiceDefinition, {
     unary: () => () => Promise.reject(refusal(Status.UNIMPLEMENTED, 'NOT_IMPLEMENTED')),
     stream: () =>
       async function* () {
         yield await Promise.reject(refusal(Status.UNIMPLEMENTED, 'NOT_IMPLEMENTED'));
       },
-  });
+  }) as SchedulerServiceImplementation;
   const server = createServer().use(errorDetailsServerMiddleware);
   server.add(SchedulerServiceDefinition, { ...missing, ...methods });
   const port = await server.listen(listen);

@@ -59,7 +59,7 @@ export function openClient(
     .use(deadlineMiddleware(startTimer, unaryDeadlineMs))
     .use(errorDetailsClientMiddleware)
     .use(openOnly(channel))
-    .create<CompatServiceDefinition>(definition, channel) as unknown as UntypedClient;
+    .create<CompatServiceDefinition>(definition, channel);
 }
 
 /** How {@link mapMethods} makes the methods of one kind. */
@@ -68,16 +68,13 @@ export interface MethodMakers {
   stream(method: string, info: MethodInfo): (request: never, options: never) => AsyncIterable<unknown>;
 }
 
-/**
- * An object with every method of a service, made by kind: the one place where the types of single methods are lost and,
- * by the caller's `T`, found again.
- */
-export function mapMethods<T>(definition: ServiceInfo, make: MethodMakers): T {
+/** An object with every method of a service, made by kind. Its type is the caller's to say. */
+export function mapMethods(definition: ServiceInfo, make: MethodMakers): object {
   const methods = Object.entries(definition.methods).map(([method, info]) => [
     method,
     info.responseStream ? make.stream(method, info) : make.unary(method, info),
   ]);
-  return Object.fromEntries(methods) as T;
+  return Object.fromEntries(methods) as object;
 }
 
 function methodOf(client: UntypedClient, method: string): unknown {

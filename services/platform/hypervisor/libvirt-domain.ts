@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+import {
+  type Connection,
+  type CallOptions,
+  type DomainRef,
+  DomainState as LibvirtState,
+  isLibvirtError,
+  ListFlag,
+  PausedReason,
+  paramsToRecord,
+  RunningReason,
+  ShutOffReason,
+  type StateAndReason,
+  StatsFlag,
+  StatsGroup,
+} from '@lockstep/node-libvirt';
+import { LockstepError } from '../../core/errors/catalogue.js';
+import { parseDomainXml } from '../../core/domain-xml/parse.js';
+import type { Domain, DomainState } from './hypervisor.js';
+
+/** What of a domain stands in its XML. */
+type Defined = Pick<Domain, 'name' | 'placementEpoch' | 'maxMemoryBytes' | 'vcpus'>;
+
+/** Reads domains from libvirt. Keeps what it read from each XML, as parsing hundreds at every tick would cost much. */
+export class DomainReader {
+  readonly #known = new Map<string, { xml: string; defined: Defined }>();
+
+  async list(connection: Connection, options: CallOptions): Promise<Domain[]> {
+    const refs = await connection.domains.list(0, options);
+    const transient = new Set((await connection.domains.list(ListFlag.TRANSIENT, options)).map(({ uuid }) => uuid));
+    const states = await readStates(connection, options);
+    const domains = await Promise.all(
+      refs.map((ref) => this.#read(connection, options, ref, !transient.has(ref.uuid), states.get(ref.uuid))),
+    );
+    const listed = new Set(refs.map(({ uuid }) => uuid));
+    for (const uuid of this.#known.keys()) if (!listed.has(uuid)) this.#known.delete(uuid);
+    return domains.filter((domain) => domain !== undefined);
+  }
+
+  async find(connection: Connection, options: CallOptions, uuid: string): Promise<Domain | undefined> {
+    const ref = await unlessGone(connection.domains.lookupByUuid(uuid, options));
+    if (ref === undefined) return undefined;
+    const persistent = await unlessGone(connection.domains.isPersistent(ref, options));
+    return persistent === undefined ? undefined : this.#read(connection, options, ref, persistent, undefined);
+  }
+
+  /** Undefined: it vanished meanwhile. */
+  async #read(
+    connection: Connection,
+    options: CallOptions,
+    ref: DomainRef,
+    persistent: boolean,
+    listed: StateAndReason | undefined,
+  ): Promise<Domain | undefined> {
+    const xml = await unlessGone(connection.domains.xml(ref, 0, options));
+    if (xml === undefined) return undefined;
+    const state = listed ?? (await unlessGone(connection.domains.state(ref, options)));
+    const defined = await unlessGone(this.#defined(connection, options, ref, xml));
+    if (state === undefined || defined === undefined) return undefined;
+    return { uuid: ref.uuid, state: stateOf(state), persistent, ...defined };
+  }
+
+  async #defined(connection: Connection, options: CallOptions, ref: DomainRef, xml: string): Promise<Defined> {
+    const known = this.#known.get(ref.uuid);
+    if (known?.xml === xml) return known.defined;
+    const defined = readDefined(xml) ?? (await definedElsewhere(connection, options, ref));
+    this.#known.set(ref.uuid, { xml, defined });
+    return defined;
+  }
+}
+
+function readDefined(xml: string): Defined | undefined {
+  try {
+    const { name, placementEpoch, memoryBytes, vcpus } = parseDomainXml(xml);
+    return { name, placementEpoch, maxMemoryBytes: memoryBytes, vcpus };
+  } catch (error) {
+    if (error instanceof LockstepError) return undefined;
+    throw error;
+  }
+}
+
+/** A domain that libvirt took and we would not: not ours, but its memory is used all the same. */
+async function definedElsewhere(connection: Connection, options: CallOptions, ref: DomainRef): Promise<Defined> {
+  const { maxMemoryBytes, vcpus } = await connection.domains.info(ref, options);
+  return { name: ref.name, placementEpoch: undefined, maxMemoryBytes, vcpus };
+}
+
+async function readStates(connection: Connection, options: CallOptions): Promise<Map<string, StateAndReason>> {
+  const all = await connection.domains.allStats({ groups: StatsGroup.STATE, flags: StatsFlag.NOWAIT }, options);
+  const states = new Map<string, StateAndReason>();
+  for (const { domain, params } of all) {
+    const figures = paramsToRecord(params);
+    const state = figures['state.state'];
+    const reason = figures['state.reason'];
+    if (typeof state === 'number' && typeof reason === 'number') states.set(domain.uuid, { state, reason });
+  }
+  return states;
+}
+
+async function unlessGone<T>(work: Promise<T>): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    if (isLibvirtError(error, 'NO_DOMAIN')) return undefined;
+    throw error;
+  }
+}
+
+const PAUSED: Readonly<Record<number, Extract<DomainState, { state: 'paused' }>['reason']>> = {
+  [PausedReason.USER]: 'user',
+  [PausedReason.MIGRATION]: 'migration',
+  [PausedReason.POSTCOPY]: 'migration',
+  [PausedReason.IO_ERROR]: 'io-error',
+  [PausedReason.STARTING_UP]: 'starting-up',
+  [PausedReason.POSTCOPY_FAILED]: 'post-copy-failed',
+};
+
+const OFF: Readonly<Record<number, Extract<DomainState, { state: 'off' }>['reason']>> = {
+  [ShutOffReason.SHUTDOWN]: 'shutdown',
+  [ShutOffReason.DESTROYED]: 'destroyed',
+  [ShutOffReason.CRASHED]: 'crashed',
+  [ShutOffReason.FAILED]: 'failed',
+  [ShutOffReason.MIGRATED]: 'migrated',
+};
+
+/** libvirt's state in the port's words. A panicked or sleeping guest has a process that stands still: paused. */
+export function stateOf({ state, reason }: StateAndReason): DomainState {
+  switch (state) {
+    case LibvirtState.RUNNING:
+    case LibvirtState.BLOCKED: {
+      const postCopy = state === LibvirtState.RUNNING && POST_COPY.has(reason);
+      return { state: 'running', reason: postCopy ? 'post-copy' : 'ordinary' };
+    }
+    case LibvirtState.PAUSED:
+      return { state: 'paused', reason: PAUSED[reason] ?? 'other' };
+    case LibvirtState.CRASHED:
+    case LibvirtState.PM_SUSPENDED:
+      return { state: 'paused', reason: 'other' };
+    case LibvirtState.SHUTTING_DOWN:
+      return { state: 'shutting-down' };
+    default:
+      return { state: 'off', reason: OFF[reason] ?? 'other' };
+  }
+}
+
+const POST_COPY: ReadonlySet<number> = new Set([RunningReason.POSTCOPY, RunningReason.POSTCOPY_FAILED]);
