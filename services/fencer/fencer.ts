@@ -1,13 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 import { FencerServiceDefinition, type FencerServiceImplementation } from '@lockstep/sdk/v1';
 import { JUDGEMENT_LIMITS, type JudgementLimits } from '../core/judgement/facts.js';
-import { createLeadership, type Leadership, type LeadershipTimings, type LeaderView, type Term } from '../membership/leadership.js';
+import {
+  createLeadership,
+  type Leadership,
+  type LeadershipTimings,
+  type LeaderView,
+  type Term,
+} from '../membership/leadership.js';
 import { locationOf } from '../membership/location.js';
 import type { NodeStreamTimings } from '../membership/node-stream.js';
 import { createNodeStreams } from '../membership/node-streams.js';
 import { heardEpochOf } from '../membership/overtaken.js';
 import type { Env } from '../platform/env.js';
 import { forwardToLeader } from '../platform/rpc/forward.js';
+import { service, type ServedService } from '../platform/rpc/implement.js';
 import { FRESHNESS_LIMITS, type FreshnessLimits } from './evidence.js';
 import { Judging } from './judging.js';
 import { createFencerService } from './service.js';
@@ -25,6 +32,8 @@ export interface FencerTimings {
 export interface FencerConfig {
   /** This replica's name. */
   name: string;
+  /** Where this replica can be called, host:port. */
+  address: string;
   timings?: FencerTimings;
 }
 
@@ -32,8 +41,9 @@ export interface FencerConfig {
 export interface Fencer {
   /** Every replica answers; those that do not lead forward to the one that does. */
   readonly implementation: FencerServiceImplementation;
-  /** Begins to run for the leadership. `address` is where this replica can be called, host:port. */
-  start(address: string): void;
+  readonly service: ServedService;
+  /** Begins to run for the leadership: to be called once it can be called itself. */
+  start(): void;
   leader(): LeaderView;
   /** Ends leading in order. Repeating it waits along. */
   close(): Promise<void>;
@@ -42,7 +52,7 @@ export interface Fencer {
 const LOOK_EVERY_MS = 1_000;
 
 /** A Fencer that watches and judges. It acts on nothing yet. */
-export function createFencer(env: Env, { name, timings = {} }: FencerConfig): Fencer {
+export function createFencer(env: Env, { name, address, timings = {} }: FencerConfig): Fencer {
   let leadership: Leadership | undefined;
   let judging: Judging | undefined;
   const leader = (): LeaderView => leadership?.leader() ?? { kind: 'none' };
@@ -77,13 +87,15 @@ export function createFencer(env: Env, { name, timings = {} }: FencerConfig): Fe
   };
 
   const answered = createFencerService({ evidence: () => judging?.evidence() });
+  const implementation = forwardToLeader(FencerServiceDefinition, answered, {
+    clock: env.clock,
+    leader: () => locationOf(leader()),
+    client: (leaderAddress) => env.peers.fencer(leaderAddress),
+  });
   return {
-    implementation: forwardToLeader(FencerServiceDefinition, answered, {
-      clock: env.clock,
-      leader: () => locationOf(leader()),
-      client: (address) => env.peers.fencer(address),
-    }),
-    start: (address) => {
+    implementation,
+    service: service(FencerServiceDefinition, implementation),
+    start: () => {
       leadership ??= createLeadership({
         env,
         role: 'fencer',
