@@ -86,7 +86,7 @@ export function createFencer(env: Env, { name, address, timings = {} }: FencerCo
     }
   };
 
-  const answered = createFencerService({ evidence: () => judging?.evidence() });
+  const answered = createFencerService(() => judging?.evidence());
   const implementation = forwardToLeader(FencerServiceDefinition, answered, {
     clock: env.clock,
     leader: () => locationOf(leader()),

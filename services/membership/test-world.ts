@@ -225,8 +225,10 @@ export function createWorld(seed = 'world'): World {
   const fencerAt = (address: string): FencerServiceClient<PeerCall> =>
     new Proxy({} as FencerServiceClient<PeerCall>, {
       get: (_, method) => (request: unknown, options?: { metadata?: Metadata; signal?: AbortSignal }) => {
-        const call: unknown = Reflect.get(fencers.get(address) ?? {}, method);
-        if (typeof call === 'function') return call(request, callContext(options)) as unknown;
+        const call = Reflect.get(fencers.get(address) ?? {}, method) as
+          | ((request: unknown, context: CallContext) => unknown)
+          | undefined;
+        if (call !== undefined) return call(request, callContext(options));
         return Promise.reject(new LockstepError('NODE_UNREACHABLE', `nobody listens at ${address}`, { address }));
       },
     });
