@@ -99,6 +99,16 @@ describe('connecting', () => {
     expect(await failure).toMatchObject({ name: 'AbortError', cause: { message: 'enough' } });
     expect(getEventListeners(controller.signal, 'abort')).toEqual([]);
   });
+
+  it('leaves no socket behind when it is given up at once', async () => {
+    const controller = new AbortController();
+    const failure = failureOf(connected({ signal: controller.signal }));
+    controller.abort();
+    expect(await failure).toMatchObject({ name: 'AbortError', procedure: 'connect', sent: false });
+    await connected();
+    await until(() => server.peers.slice(0, -1).every(({ socket }) => socket.destroyed));
+    expect(getEventListeners(controller.signal, 'abort')).toEqual([]);
+  });
 });
 
 describe('calls', () => {
@@ -307,8 +317,8 @@ describe('keepalive', () => {
   });
 
   it('keeps a connection whose server only answers pings', async () => {
-    const connection = await connected({ keepaliveIntervalMs: 5, keepaliveCount: 1 });
-    await until(() => server.pings >= 5);
+    const connection = await connected({ keepaliveIntervalMs: 10, keepaliveCount: 5 });
+    await until(() => server.pings >= 8);
     expect(connection.closed.aborted).toBe(false);
   });
 

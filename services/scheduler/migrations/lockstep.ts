@@ -146,7 +146,13 @@ export async function transfer(attempt: Attempt, input: TransferInput): Promise<
   const follow = async (): Promise<void> => {
       const { client, header } = attempt.agent(SOURCE);
       const stream = client.transfer(
-        { header, order: attempt.order(SOURCE), limits: limitsOf(attempt), ...input },
+        {
+          header,
+          order: attempt.order(SOURCE),
+          limits: limitsOf(attempt),
+          targetPlacementEpoch: attempt.order(TARGET).placementEpoch,
+          ...input,
+        },
         { signal: attempt.interrupted.signal },
       );
       for await (const { event } of stream) {
