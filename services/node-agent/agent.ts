@@ -89,7 +89,7 @@ class AgentLife {
     const facts = new FactsReader(parts);
     const source = new SourceRole(parts, facts);
     facts.knowledge = (vmId) => source.knowledge(vmId);
-    const target = new TargetRole(parts, facts, createRoomCheck(parts, this.#view));
+    const target = new TargetRole(parts, facts, createRoomCheck(parts, this.#view, () => this.#watchers.leaderWatches));
     const vmOrders = new VmOrders(parts, this.#reconciler, { source, target }, facts);
     this.service = agentService({
       parts,

@@ -9,14 +9,17 @@ const HOST_LIMIT_MS = 1_000;
 /** More than an incoming guest's process has of its own before any memory has come. */
 const OWN_MEMORY_BYTES = 128n * 1024n * 1024n;
 
-/** Judges by the host's memory as it is now and by what is promised already. */
-export function createRoomCheck({ env, config }: AgentParts, view: NodeView): RoomCheck {
+/**
+ * Judges by the host's memory as it is now and by what is promised already. A vote is kept beyond its time while a
+ * leader watches this node, as then it is the leader's to end, and where memory has come already.
+ */
+export function createRoomCheck({ env, config }: AgentParts, view: NodeView, leaderWatches: () => boolean): RoomCheck {
   return {
     async refusal(needBytes) {
       const { memory } = view.figures();
       const host = await withDeadline(env.clock, { what: 'host memory', limitMs: HOST_LIMIT_MS }, () => env.host.memory());
       return memoryRefusal({ ...memory, totalBytes: host.totalBytes }, needBytes, config.memoryReserveBytes ?? 0n);
     },
-    memoryCame: (vmId) => (view.usage.get(vmId)?.memoryUsedBytes ?? 0n) > OWN_MEMORY_BYTES,
+    keepsVote: (vmId) => leaderWatches() || (view.usage.get(vmId)?.memoryUsedBytes ?? 0n) > OWN_MEMORY_BYTES,
   };
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import {
+  LeaderRole,
   MigrationRole,
   NodeAgentServiceDefinition,
   SourceFact,
@@ -64,7 +65,7 @@ export function agentService(agent: ServiceParts): NodeAgentServiceImplementatio
 
     async *watchNode({ header }, { signal }) {
       await guard.look(header);
-      yield* watchers.watch(signal);
+      yield* watchers.watch(signal, header?.leaderRole === LeaderRole.SCHEDULER);
     },
 
     async applyVm({ header, order, desired, spec }) {

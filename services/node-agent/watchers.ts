@@ -12,6 +12,7 @@ const WATCHERS_LIMIT = 64;
 /** Serves those who watch the node. */
 export class Watchers {
   readonly #bells = new Set<Bell>();
+  #leaders = 0;
 
   constructor(
     private readonly clock: Clock,
@@ -24,16 +25,22 @@ export class Watchers {
     for (const bell of this.#bells) bell.ring();
   }
 
+  /** Whether a leader of the Scheduler's role has its stream open, as it always has while it leads. */
+  get leaderWatches(): boolean {
+    return this.#leaders > 0;
+  }
+
   /**
    * A snapshot, then what differs from what this watcher has, with a heartbeat at least every `heartbeatMs`. Nothing
    * is queued: a slow watcher gets the difference to the newest state, so it neither falls behind nor costs memory.
    */
-  async *watch(signal: AbortSignal): AsyncGenerator<WatchNodeResponse> {
+  async *watch(signal: AbortSignal, byLeader = false): AsyncGenerator<WatchNodeResponse> {
     if (this.#bells.size >= WATCHERS_LIMIT) {
       throw new LockstepError('QUEUE_FULL', `${String(WATCHERS_LIMIT)} streams watch this node already`);
     }
     const bell = new Bell(this.clock);
     this.#bells.add(bell);
+    if (byLeader) this.#leaders += 1;
     try {
       let sent = this.#snapshot();
       let sequence = 1n;
@@ -51,6 +58,7 @@ export class Watchers {
         }
       }
     } finally {
+      if (byLeader) this.#leaders -= 1;
       this.#bells.delete(bell);
     }
   }
