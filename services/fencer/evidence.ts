@@ -96,12 +96,12 @@ function streamSeen({ lastMessageAtMs, connected, trouble }: NodeView, { name, n
 }
 
 /** What a node says of itself is context for the other signs, not one of its own: words outlive who spoke them. */
-function ownWord(own: Node, { name, lastMessageAtMs }: NodeView, { nowMs }: Observer): Observation {
+function ownWord(own: Node, { name: node, lastMessageAtMs }: NodeView, { nowMs }: Observer): Observation {
   const phase = phaseOf(own);
   const reason = own.ready || own.notReadyReason === '' ? '' : `, not ready: ${own.notReadyReason}`;
   return {
     source: EvidenceSource.OWN_WORD,
-    observer: name,
+    observer: node,
     network: '',
     sign: 'unknown',
     ageMs: lastMessageAtMs === undefined ? undefined : nowMs - lastMessageAtMs,

@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import { FencerServiceDefinition, type FencerServiceImplementation } from '@lockstep/sdk/v1';
 import { JUDGEMENT_LIMITS, type JudgementLimits } from '../core/judgement/facts.js';
-import { createLeadership, type Leadership, type LeadershipTimings, type LeaderView, type Term } from '../membership/leadership.js';
+import {
+  createLeadership,
+  type Leadership,
+  type LeadershipTimings,
+  type LeaderView,
+  type Term,
+} from '../membership/leadership.js';
 import { locationOf } from '../membership/location.js';
 import type { NodeStreamTimings } from '../membership/node-stream.js';
 import { createNodeStreams } from '../membership/node-streams.js';
@@ -76,13 +82,14 @@ export function createFencer(env: Env, { name, timings = {} }: FencerConfig): Fe
     }
   };
 
-  const answered = createFencerService({ evidence: () => judging?.evidence() });
+  const answered = createFencerService(() => judging?.evidence());
+  const implementation = forwardToLeader(FencerServiceDefinition, answered, {
+    clock: env.clock,
+    leader: () => locationOf(leader()),
+    client: (leaderAddress) => env.peers.fencer(leaderAddress),
+  });
   return {
-    implementation: forwardToLeader(FencerServiceDefinition, answered, {
-      clock: env.clock,
-      leader: () => locationOf(leader()),
-      client: (address) => env.peers.fencer(address),
-    }),
+    implementation,
     start: (address) => {
       leadership ??= createLeadership({
         env,

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 import { FencerServiceDefinition } from '@lockstep/sdk/v1';
-import { z } from 'zod';
-import { addressOf, commonKeys, runService } from '../platform/process/run.js';
+import { runService } from '../platform/process/run.js';
 import { service } from '../platform/rpc/implement.js';
+import { fencerSchema } from './config.js';
 import { createFencer } from './fencer.js';
 
 await runService({
   name: 'fencer',
-  schema: z.strictObject(commonKeys),
+  schema: fencerSchema,
   build: (env, config) => {
-    const fencer = createFencer(env, { name: config.node });
+    const fencer = createFencer(env, { name: config.node, timings: config.timings });
     return Promise.resolve({
       services: [service(FencerServiceDefinition, fencer.implementation)],
-      start: () => {
-        fencer.start(addressOf(config));
+      start: (address) => {
+        fencer.start(address);
       },
       close: () => fencer.close(),
     });

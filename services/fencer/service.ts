@@ -3,14 +3,11 @@ import { FencerServiceDefinition, type FencerServiceImplementation, type NodeEvi
 import { invalidField, LockstepError } from '../core/errors/catalogue.js';
 import { implement } from '../platform/rpc/implement.js';
 
-/** What the leader answers from. */
-export interface EvidenceSourceOfLeader {
-  /** Undefined: this replica does not lead, or has only just begun to. */
-  evidence(): NodeEvidence[] | undefined;
-}
-
-/** The Fencer's API as its leader answers it. */
-export function createFencerService({ evidence }: EvidenceSourceOfLeader): FencerServiceImplementation {
+/**
+ * The Fencer's API as its leader answers it. `evidence` is of all nodes; undefined where this replica does not lead, or
+ * has only just begun to.
+ */
+export function createFencerService(evidence: () => NodeEvidence[] | undefined): FencerServiceImplementation {
   const known = (): NodeEvidence[] => {
     const nodes = evidence();
     if (nodes !== undefined) return nodes;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Leader, LeaderRole } from '@lockstep/sdk/v1';
+import { LeaderRole, type Leader } from '@lockstep/sdk/v1';
 import { leaderCodec } from '../core/records/codec.js';
 import { keys } from '../core/records/keys.js';
 import { sleep, withDeadline } from '../platform/clock/clock.js';

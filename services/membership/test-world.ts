@@ -1,5 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Node, WatchNodeResponse, type NodeAgentServiceClient, type WatchNodeRequest } from '@lockstep/sdk/v1';
+import {
+  Node,
+  WatchNodeResponse,
+  type FencerServiceClient,
+  type FencerServiceImplementation,
+  type NodeAgentServiceClient,
+  type WatchNodeRequest,
+} from '@lockstep/sdk/v1';
+import { Metadata, type CallContext } from 'nice-grpc-common';
 import { LockstepError } from '../core/errors/catalogue.js';
 import { nodeCodec } from '../core/records/codec.js';
 import { keys } from '../core/records/keys.js';
@@ -169,12 +177,27 @@ export class FakeAgent {
   }
 }
 
+/** What a call brings along when it arrives. */
+export function callContext({ metadata, signal }: { metadata?: Metadata; signal?: AbortSignal } = {}): CallContext {
+  const ignore = (): void => undefined;
+  return {
+    metadata: metadata ?? Metadata(),
+    peer: 'test',
+    header: Metadata(),
+    trailer: Metadata(),
+    sendHeader: ignore,
+    signal: signal ?? new AbortController().signal,
+  };
+}
+
 /** A store, a clock and agents of a small cluster, for tests. */
 export interface World {
   clock: VirtualClock;
   server: EmbeddedStore;
   log: MemoryLogger;
   agent(name: string): FakeAgent;
+  /** Makes a Fencer reachable by the others, at its address. */
+  serveFencer(address: string, implementation: FencerServiceImplementation): void;
   /** The Env of a service; `cut` takes the store away from it and gives it back. */
   envOf(name: string): { env: Env; cut: (isCut: boolean) => void };
 }
@@ -198,8 +221,19 @@ export function createWorld(seed = 'world'): World {
       },
     });
   };
+  const fencers = new Map<string, FencerServiceImplementation>();
+  const fencerAt = (address: string): FencerServiceClient<PeerCall> =>
+    new Proxy({} as FencerServiceClient<PeerCall>, {
+      get: (_, method) => (request: unknown, options?: { metadata?: Metadata; signal?: AbortSignal }) => {
+        const call = Reflect.get(fencers.get(address) ?? {}, method) as
+          | ((request: unknown, context: CallContext) => unknown)
+          | undefined;
+        if (call !== undefined) return call(request, callContext(options));
+        return Promise.reject(new LockstepError('NODE_UNREACHABLE', `nobody listens at ${address}`, { address }));
+      },
+    });
   const none = (): never => {
-    throw new Error('this world has agents only');
+    throw new Error('this world has no Scheduler');
   };
   const world: World = {
     clock,
@@ -210,6 +244,9 @@ export function createWorld(seed = 'world'): World {
       agents.set(name, agent);
       return agent;
     },
+    serveFencer: (address, implementation) => {
+      fencers.set(address, implementation);
+    },
     envOf: (name) => {
       const { driver, cut } = cuttable(server.driver(name));
       const random = createSeededRandom({ seed: `${seed}/${name}`, clock });
@@ -218,7 +255,7 @@ export function createWorld(seed = 'world'): World {
         random,
         store: storeOn(driver, { clock, random }),
         log: log.child(name),
-        peers: { agent: clientOf, scheduler: none, fencer: none },
+        peers: { agent: clientOf, scheduler: none, fencer: fencerAt },
         points: () => Promise.resolve(),
       };
       return { env, cut };

@@ -85,8 +85,12 @@ function kindOfFailure(promise: Promise<unknown>): Promise<string> {
   );
 }
 
+/** When the lease ended; fails where it does not end within ten seconds. */
 async function ended(lease: Lease): Promise<number> {
-  while (!lease.lost.aborted) await delay(5);
+  for (let polls = 0; !lease.lost.aborted; polls++) {
+    if (polls > 2_000) throw new Error(`the lease on ${lease.key} did not end`);
+    await delay(5);
+  }
   return performance.now();
 }
 

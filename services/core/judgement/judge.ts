@@ -58,6 +58,13 @@ export const RULES = [
     says: ({ looked }) => `alive${seenBy(looked)}`,
   },
   {
+    name: 'throw not due',
+    judgement: NodeJudgement.ALIVE,
+    applies: ({ looked: { track }, nowMs, limits }) =>
+      track.throwsMissed === 0 && track.lastSeen !== undefined && nowMs - track.lastSeen.atMs <= limits.throwMs,
+    says: (input) => `alive a moment ago: ${silence(input)}`,
+  },
+  {
     name: 'not seen yet',
     judgement: NodeJudgement.UNSPECIFIED,
     applies: ({ looked: { track } }) => track.lastSeen === undefined && track.throwsMissed === 0,
