@@ -53,15 +53,6 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** Passes over errors that say: what was asked for is so already. */
-export async function unless(codes: readonly ErrorCodeName[], work: Promise<unknown>): Promise<void> {
-  try {
-    await work;
-  } catch (error) {
-    if (!isLibvirtError(error, ...codes)) throw error;
-  }
-}
-
 /** In a migration's own phases libvirt says "operation invalid" when it knows of no such migration. */
 export async function ofMigration<T>(work: Promise<T>): Promise<T> {
   try {

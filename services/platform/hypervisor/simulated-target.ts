@@ -128,7 +128,10 @@ export class SimulatedTarget {
 
   async finish(uuid: string, cookie: Uint8Array): Promise<{ cookie: Uint8Array; stats: TransferStats }> {
     const incoming = this.#incoming.get(uuid);
-    if (incoming === undefined) throw new HypervisorError('gone', `no domain '${uuid}' is being migrated here`);
+    if (incoming === undefined) {
+      const kind = this.#machine.guests.has(uuid) ? 'no-job' : 'gone';
+      throw new HypervisorError(kind, `domain '${uuid}' is not processing incoming migration`);
+    }
     await incoming.guest.answers();
     const told = readPerformCookie(cookie, uuid);
     if (!(await incoming.settled())) throw new HypervisorError('failed', 'the migration failed: memory is incomplete');
