@@ -22,6 +22,7 @@ import {
   type TransferSettings,
   type TransferStats,
 } from './hypervisor.js';
+import { stateOf } from './libvirt-domain.js';
 import { ofMigration, translate } from './libvirt-errors.js';
 import { type LibvirtLink, optionsOf } from './libvirt-link.js';
 
@@ -129,12 +130,23 @@ export class LibvirtOutgoing implements OutgoingMigration {
     return this.#end(cookie, false, call);
   }
 
-  cancel(call: CallLimit): Promise<void> {
-    return this.#end(new Uint8Array(0), true, call);
+  async cancel(call: CallLimit): Promise<void> {
+    try {
+      await this.#end(new Uint8Array(0), true, call);
+    } catch (error) {
+      // A failed transfer has ended its job by itself. Only a guest that a migration left standing is not as it was.
+      const ended = error instanceof HypervisorError && error.kind === 'no-job';
+      if (!ended || (await this.#isLeftStanding(call))) throw error;
+    }
   }
 
   close(): void {
     void this.#connection.close();
+  }
+
+  async #isLeftStanding(call: CallLimit): Promise<boolean> {
+    const state = stateOf(await this.#connection.domains.state(this.#domain, optionsOf(call)).catch(raise));
+    return state.state === 'paused' && state.reason !== 'user' && state.reason !== 'io-error';
   }
 
   #end(cookie: Uint8Array, cancelled: boolean, call: CallLimit): Promise<void> {
@@ -243,6 +255,10 @@ export class LibvirtIncoming implements IncomingMigration {
     const destinationName = this.#name ?? (await this.#connection.domains.lookupByUuid(this.uuid, options)).name;
     return this.#connection.migration.finish({ ...given, params: { ...this.#params, destinationName } }, options);
   }
+}
+
+function raise(error: unknown): never {
+  throw translate(error);
 }
 
 function progressOf(stats: JobStats): TransferProgress {
