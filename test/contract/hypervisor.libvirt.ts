@@ -24,7 +24,7 @@ import { systemClock } from '../../services/platform/clock/system.js';
 import { createLibvirtHypervisor } from '../../services/platform/hypervisor/libvirt.js';
 import type { TestGuest, TestHost, TestRig } from './hypervisor.rig.js';
 
-const DIRTY = { dirtyMib: 32, dirtyMibPerSecond: 16 };
+const DIRTY = { dirtyMib: 4, dirtyMibPerSecond: 8 };
 
 /** Two hosts of a lab of its own, with real libvirt daemons and real QEMU. Throws where the machine cannot have it. */
 export async function startLibvirtRig(): Promise<TestRig> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Hypervisor } from '../../services/platform/hypervisor/hypervisor.js';
 
-/** A guest that counts; a `dirty` one has 32 MiB besides that it keeps writing to. */
+/** A guest that counts; a `dirty` one has 4 MiB besides that it writes to twice a second. */
 export interface TestGuest {
   name: string;
   uuid: string;

@@ -47,9 +47,9 @@ function testHost(host: SimulatedHost): TestHost {
 }
 
 function xmlOf({ name, uuid, kind }: TestGuest): string {
-  const rate = kind === 'dirty' ? 'dirty-rate="16MiB" working-set="32MiB" resident="48MiB"' : 'dirty-rate="64KiB"';
+  const rate = kind === 'dirty' ? 'dirty-rate="8MiB" working-set="4MiB" resident="5MiB"' : 'dirty-rate="64KiB"';
   return `<domain type='qemu'><name>${name}</name><uuid>${uuid}</uuid>
-  <memory unit='MiB'>${kind === 'dirty' ? '48' : '16'}</memory><vcpu>1</vcpu>
+  <memory unit='MiB'>${kind === 'dirty' ? '20' : '16'}</memory><vcpu>1</vcpu>
   <metadata><l:vm xmlns:l="${METADATA_NAMESPACE}"><l:simulated shutdown="ignored" ${rate}/></l:vm></metadata>
 </domain>`;
 }

@@ -254,7 +254,8 @@ export class SimulatedTransfer {
 
   #rate(): number {
     if (this.#guest.frozen || this.#stream.state !== 'open') return 0;
-    return Math.min(this.#bandwidth, this.#linkRate());
+    // The limit is for memory that is sent again and again, not for what a guest waits for.
+    return this.#phase === 'post-copy' ? this.#linkRate() : Math.min(this.#bandwidth, this.#linkRate());
   }
 
   #dirtyRate(): number {
