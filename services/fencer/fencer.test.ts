@@ -13,9 +13,9 @@ function cluster() {
   const replica = (name: string) => {
     const { env, cut } = world.envOf(name);
     const address = `${name}:7703`;
-    const fencer = createFencer(env, { name, address });
+    const fencer = createFencer(env, { name });
     world.serveFencer(address, fencer.implementation);
-    fencer.start();
+    fencer.start(address);
     return { fencer, cut };
   };
   const agentIn = async (name: string, said: Said = { ready: true }) => {

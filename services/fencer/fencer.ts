@@ -32,8 +32,6 @@ export interface FencerTimings {
 export interface FencerConfig {
   /** This replica's name. */
   name: string;
-  /** Where this replica can be called, host:port. */
-  address: string;
   timings?: FencerTimings;
 }
 
@@ -42,8 +40,8 @@ export interface Fencer {
   /** Every replica answers; those that do not lead forward to the one that does. */
   readonly implementation: FencerServiceImplementation;
   readonly service: ServedService;
-  /** Begins to run for the leadership: to be called once it can be called itself. */
-  start(): void;
+  /** Begins to run for the leadership. `address` is where this replica can be called, host:port. */
+  start(address: string): void;
   leader(): LeaderView;
   /** Ends leading in order. Repeating it waits along. */
   close(): Promise<void>;
@@ -52,7 +50,7 @@ export interface Fencer {
 const LOOK_EVERY_MS = 1_000;
 
 /** A Fencer that watches and judges. It acts on nothing yet. */
-export function createFencer(env: Env, { name, address, timings = {} }: FencerConfig): Fencer {
+export function createFencer(env: Env, { name, timings = {} }: FencerConfig): Fencer {
   let leadership: Leadership | undefined;
   let judging: Judging | undefined;
   const leader = (): LeaderView => leadership?.leader() ?? { kind: 'none' };
@@ -95,7 +93,7 @@ export function createFencer(env: Env, { name, address, timings = {} }: FencerCo
   return {
     implementation,
     service: service(FencerServiceDefinition, implementation),
-    start: () => {
+    start: (address) => {
       leadership ??= createLeadership({
         env,
         role: 'fencer',

@@ -7,11 +7,11 @@ await runService({
   name: 'fencer',
   schema: fencerSchema,
   build: (env, config) => {
-    const fencer = createFencer(env, { name: config.node, address: addressOf(config), timings: config.timings });
+    const fencer = createFencer(env, { name: config.node, timings: config.timings });
     return Promise.resolve({
       services: [fencer.service],
       start: () => {
-        fencer.start();
+        fencer.start(addressOf(config));
       },
       close: () => fencer.close(),
     });
