@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+import { addContext, contextFile, removeContext } from '@lockstep/services/platform/config/context-file.js';
 import { chassisPower, endBmc, setBmcMode } from './bmc.js';
+import { serversOf } from './configs.js';
 import { hasState, readClaim, removeState, requireOwn, writeClaim } from './claim.js';
-import { addContext, contextFile, removeContext } from './context.js';
 import { ensureImages } from './guests.js';
 import { boot, isBooted, killEverything, setPower } from './host.js';
 import type { HostLayout, Lab } from './layout.js';
@@ -10,6 +11,9 @@ import { ensureNetwork, limit, removeNetwork } from './network.js';
 import type { Part } from './part.js';
 import { awaitPart, endPart, parts, partState, startPart, wantedParts } from './parts.js';
 import { requireTools } from './tools.js';
+
+/** What the CLI calls this cluster. */
+const contextNameOf = (lab: Lab) => (lab.name === 'ls' ? 'lab' : `lab-${lab.name}`);
 
 /** Told of each step as it ends. */
 export type Report = (line: string) => void;
@@ -61,7 +65,7 @@ export async function up(lab: Lab, options: UpOptions = {}): Promise<void> {
       report(`${host.name} booted: ${host.addresses.a}, BMC at ${host.bmcAddress}`);
     });
     for (const part of wantedParts(withServices)) await startEverywhere(lab, lab.hosts, part, report);
-    addContext(lab, file);
+    addContext(contextNameOf(lab), serversOf(lab), file);
   });
 }
 
@@ -93,7 +97,7 @@ export async function down(
       await endBmc(host);
     });
     await removeNetwork(lab);
-    removeContext(lab, claim?.contextFile ?? contextFile(env));
+    removeContext(contextNameOf(lab), claim?.contextFile ?? contextFile(env));
     removeState(lab);
     if (wasThere) report('everything is gone');
     return wasThere;

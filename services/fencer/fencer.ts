@@ -14,7 +14,6 @@ import { createNodeStreams } from '../membership/node-streams.js';
 import { heardEpochOf } from '../membership/overtaken.js';
 import type { Env } from '../platform/env.js';
 import { forwardToLeader } from '../platform/rpc/forward.js';
-import { service, type ServedService } from '../platform/rpc/implement.js';
 import { FRESHNESS_LIMITS, type FreshnessLimits } from './evidence.js';
 import { Judging } from './judging.js';
 import { createFencerService } from './service.js';
@@ -39,7 +38,6 @@ export interface FencerConfig {
 export interface Fencer {
   /** Every replica answers; those that do not lead forward to the one that does. */
   readonly implementation: FencerServiceImplementation;
-  readonly service: ServedService;
   /** Begins to run for the leadership. `address` is where this replica can be called, host:port. */
   start(address: string): void;
   leader(): LeaderView;
@@ -92,7 +90,6 @@ export function createFencer(env: Env, { name, timings = {} }: FencerConfig): Fe
   });
   return {
     implementation,
-    service: service(FencerServiceDefinition, implementation),
     start: (address) => {
       leadership ??= createLeadership({
         env,

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import { addressOf, runService } from '../platform/process/run.js';
+import { FencerServiceDefinition } from '@lockstep/sdk/v1';
+import { runService } from '../platform/process/run.js';
+import { service } from '../platform/rpc/implement.js';
 import { fencerSchema } from './config.js';
 import { createFencer } from './fencer.js';
 
@@ -9,9 +11,9 @@ await runService({
   build: (env, config) => {
     const fencer = createFencer(env, { name: config.node, timings: config.timings });
     return Promise.resolve({
-      services: [fencer.service],
-      start: () => {
-        fencer.start(addressOf(config));
+      services: [service(FencerServiceDefinition, fencer.implementation)],
+      start: (address) => {
+        fencer.start(address);
       },
       close: () => fencer.close(),
     });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { SchedulerServiceDefinition } from '@lockstep/sdk/v1';
 import { z } from 'zod';
-import { addressOf, commonKeys, runService } from '../platform/process/run.js';
+import { commonKeys, runService } from '../platform/process/run.js';
 import { service } from '../platform/rpc/implement.js';
 import { createScheduler } from './scheduler.js';
 
@@ -12,8 +12,8 @@ await runService({
     const scheduler = createScheduler(env, { name: config.node });
     return Promise.resolve({
       services: [service(SchedulerServiceDefinition, scheduler.implementation)],
-      start: () => {
-        scheduler.start(addressOf(config));
+      start: (address) => {
+        scheduler.start(address);
       },
       close: () => scheduler.close(),
     });
