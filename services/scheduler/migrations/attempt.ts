@@ -41,7 +41,7 @@ export class Attempt {
   /** Why the lockstep was left; undefined while it goes as it should. */
   cause: { reason: Reason; detail: string } | undefined;
   /** Aborts when the attempt shall stop what it waits for and go back. */
-  readonly interrupted = new AbortController();
+  interrupted = new AbortController();
   readonly log: Logger;
   private readonly agents = new Map<string, Agent>();
 
@@ -132,6 +132,12 @@ export class Attempt {
     this.cancelRequested = true;
     this.interrupted.abort(new LockstepError(reason, detail));
     return true;
+  }
+
+  /** There is no way back any more: a wish to stop cannot be granted, and what is waited for now is the end. */
+  goForward(): void {
+    this.cancelRequested = false;
+    this.interrupted = new AbortController();
   }
 
   /** Keeps the first cause: what comes after it follows from it. */
