@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { startTestCluster, type TestCluster } from './sdk-stand-in.js';
+import { startTestCluster, type TestCluster } from './sdk-cluster.js';
 
 const repository = fileURLToPath(new URL('../..', import.meta.url));
 const sdk = join(repository, 'clients/sdk');
@@ -57,7 +57,7 @@ beforeAll(async () => {
   project = await mkdtemp(join(tmpdir(), 'lockstep-sdk-'));
 });
 afterAll(async () => {
-  await cluster.stop();
+  await cluster.close();
   await rm(project, { recursive: true, force: true });
 });
 
@@ -82,12 +82,12 @@ it('packed, it moves a VM from an empty project, with its types', async () => {
   await writeFile(join(app, 'move.ts'), PROGRAM);
   await run('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', '--ignore-scripts', tarball], { cwd: app });
   await run(join(repository, 'node_modules/.bin/tsc'), ['-p', '.'], { cwd: app });
-  const { stdout } = await run(process.execPath, ['move.js', cluster.server, 'counter', 'h2'], { cwd: app, timeout: 30_000 });
+  const { stdout } = await run(process.execPath, ['move.js', cluster.server, 'counter', 'n2'], { cwd: app, timeout: 30_000 });
   expect(JSON.parse(stdout)).toEqual({
-    nodes: ['h1', 'h2'],
+    nodes: ['n1', 'n2'],
     succeeded: true,
     sawTransfer: true,
-    node: 'h2',
+    node: 'n2',
     refusal: ['SAME_NODE', 'FAILED_PRECONDITION', 'lockstep vm show counter'],
     reflects: true,
   });

@@ -189,7 +189,9 @@ export class TargetRole {
         },
         { deadlineMs: CALL_MS.prepare },
       );
-      const ttl = new VoteTtl(env.clock, timing.prepareTtlMs, () => this.#lapse(order));
+      const ttl = new VoteTtl(env.clock, timing.prepareTtlMs, () => {
+        this.#lapse(order);
+      });
       this.#open.set(vmId, { order, handle, vote, ttl, finished: undefined });
       return vote;
     } catch (error) {

@@ -111,7 +111,7 @@ export class LibvirtLink {
     if (this.#line === undefined && this.#failure === undefined) {
       const waited = withDeadline(this.#clock, { what, limitMs: limit.deadlineMs, signal: limit.signal }, () => this.#attempt);
       await waited.catch((error: unknown) => {
-        if (error instanceof DeadlineExceeded) throw new HypervisorError('down', `${what}: libvirt does not answer`);
+        if (error instanceof DeadlineExceeded) throw new HypervisorError('deadline', `${what}: still connecting to libvirt`);
         throw error;
       });
     }

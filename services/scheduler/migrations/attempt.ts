@@ -8,6 +8,7 @@ import {
   type MigrationProgress,
   type VmOrder,
 } from '@lockstep/sdk/v1';
+import { durationOf } from '../../core/duration.js';
 import { LockstepError, type Reason } from '../../core/errors/catalogue.js';
 import { Cancelled, DeadlineExceeded } from '../../platform/clock/clock.js';
 import type { Logger } from '../../platform/log/log.js';
@@ -144,9 +145,4 @@ export function causeOf(error: unknown): { reason: Reason; detail: string } {
   if (error instanceof Cancelled) return { reason: 'CANCELLED', detail: 'cancelled by request' };
   if (error instanceof DeadlineExceeded) return { reason: 'DEADLINE', detail: error.message };
   return { reason: 'INTERNAL', detail: error instanceof Error ? error.message : String(error) };
-}
-
-export function durationOf(ms: number): { seconds: bigint; nanos: number } {
-  const seconds = Math.floor(ms / 1000);
-  return { seconds: BigInt(seconds), nanos: Math.round((ms - seconds * 1000) * 1e6) };
 }
