@@ -23,5 +23,7 @@ export { crashHost, down, power, startHost, up, type UpOptions } from './up.js';
 
 /** Checks what a guest printed on all hosts together. */
 export function continuityOf(lab: Lab, guest: string): Continuity {
-  return checkContinuity(lab.hosts.map((host) => ({ host: host.name, text: readIfThere(serialFile(host, guest)) ?? '' })));
+  return checkContinuity(
+    lab.hosts.map((host) => ({ host: host.name, text: readIfThere(serialFile(host, guest)) ?? '' })),
+  );
 }

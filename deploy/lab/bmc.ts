@@ -36,7 +36,9 @@ export function credentialsOf(host: HostLayout): BmcCredentials {
 }
 
 function lanConfiguration(lab: Lab, host: HostLayout, password: string): string {
-  const authentications = ['callback', 'user', 'operator', 'admin'].map((level) => `    allowed_auths_${level} none md2 md5 straight`);
+  const authentications = ['callback', 'user', 'operator', 'admin'].map(
+    (level) => `    allowed_auths_${level} none md2 md5 straight`,
+  );
   return [
     `name "${host.name}"`,
     'set_working_mc 0x20',

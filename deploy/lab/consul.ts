@@ -39,14 +39,14 @@ async function leaderSeenBy(host: HostLayout): Promise<string | undefined> {
 
 export const consul: Part = {
   name: 'consul',
-  group: 'base',
   prepare: (lab, host) => {
     mkdirSync(join(host.dir, 'consul/data'), { recursive: true });
     writeWhole(configurationOf(host), JSON.stringify(configuration(lab, host), null, 2));
   },
   argv: (_lab, host) => {
     const binary = findConsul();
-    if (binary === undefined) throw new LabError('there is no Consul on this machine', 'sh deploy/setup/setup.sh fetches it');
+    if (binary === undefined)
+      throw new LabError('there is no Consul on this machine', 'sh deploy/setup/setup.sh fetches it');
     return [binary, 'agent', '-config-file', configurationOf(host)];
   },
   readyLimitMs: 30_000,

@@ -16,7 +16,7 @@ export type Continuity =
     }
   | {
       ok: false;
-      /** `repeated`: a value came twice or the count went back; `skipped`: one is missing; `damaged`: no value at all. */
+      /** `repeated`: a value came twice or the count went back; `skipped`: one is missing; `damaged`: no value. */
       kind: 'repeated' | 'skipped' | 'damaged';
       /** The last value before it that was right. */
       last: number;
@@ -34,46 +34,66 @@ interface Reading {
 
 const lineLength = 9;
 
-export const formatCount = (value: number) => value.toString(16).padStart(8, '0');
+export const formatCount = (value: number) => value.toString(16).padStart(lineLength - 1, '0');
 
 /**
  * Checks that the files of all hosts together are one output of one guest: every value from 1 on, each exactly one
  * above the one before, in the order of each file.
  *
- * A guest can move in the middle of a line: then one file holds its beginning and the other one the rest. So the files
- * are read as what they must be, parts of one known text: at each character, every file that goes on with it may be
- * the one. Few readings live longer than a line; if none is left, no order of the parts makes the text.
+ * A guest can move in the middle of a line: then one file holds its beginning and another one the rest. So the files
+ * are read as what they must be, parts of one known text. If there is no order of the parts that makes the text, the
+ * guest did not print it.
  */
 export function checkContinuity(files: readonly SerialOutput[]): Continuity {
-  const total = files.reduce((sum, file) => sum + file.text.length, 0);
-  let readings: Reading[] = [{ positions: files.map(() => 0), current: -1, moves: -1 }];
-  let atLineStart = readings;
-  let line = '';
-  for (let offset = 0; offset < total; offset += 1) {
-    const value = Math.floor(offset / lineLength) + 1;
-    if (offset % lineLength === 0) {
-      line = `${formatCount(value)}\n`;
-      atLineStart = readings;
-    }
-    readings = advance(files, readings, line.charAt(offset % lineLength));
-    if (readings.length === 0) return explain(files, atLineStart, value);
-  }
-  const fewest = Math.min(...readings.map((reading) => reading.moves));
-  return { ok: true, last: Math.floor(total / lineLength), moves: Math.max(0, fewest) };
+  // A line that a file holds whole is nearly always from there, and following every other way to put it together
+  // takes ten times as long. Only if that leads nowhere, the parts are tried in every order.
+  const quick = read(files, preferWhole);
+  return quick.ok ? quick : read(files, everyWay);
 }
 
-function advance(files: readonly SerialOutput[], readings: readonly Reading[], wanted: string): Reading[] {
-  const next = new Map<string, Reading>();
-  for (const reading of readings) {
-    for (const [index, file] of files.entries()) {
-      if (file.text.charAt(reading.positions[index] ?? 0) !== wanted) continue;
-      const positions = reading.positions.map((position, each) => (each === index ? position + 1 : position));
-      const moves = reading.moves + (index === reading.current ? 0 : 1);
-      const key = positions.join();
-      if (moves < (next.get(key)?.moves ?? Infinity)) next.set(key, { positions, current: index, moves });
-    }
+type LineReader = (files: readonly SerialOutput[], reading: Reading, line: string) => Reading[];
+
+function read(files: readonly SerialOutput[], readLine: LineReader): Continuity {
+  const total = files.reduce((sum, file) => sum + file.text.length, 0);
+  let readings: Reading[] = [{ positions: files.map(() => 0), current: -1, moves: -1 }];
+  for (let offset = 0, value = 1; offset < total; offset += lineLength, value += 1) {
+    const line = `${formatCount(value)}\n`.slice(0, total - offset);
+    const next = fewestMoves(readings.flatMap((reading) => readLine(files, reading, line)));
+    if (next.length === 0) return explain(files, readings, value);
+    readings = next;
   }
-  return [...next.values()];
+  const moves = Math.min(...readings.map((reading) => reading.moves));
+  return { ok: true, last: Math.floor(total / lineLength), moves: Math.max(0, moves) };
+}
+
+const preferWhole: LineReader = (files, reading, line) => {
+  const whole = goingOn(files, reading, line);
+  return whole.length > 0 ? whole : everyWay(files, reading, line);
+};
+
+const everyWay: LineReader = (files, reading, line) =>
+  Array.from(line).reduce(
+    (readings, character) => fewestMoves(readings.flatMap((each) => goingOn(files, each, character))),
+    [reading],
+  );
+
+/** One reading for each file that goes on with the text. */
+function goingOn(files: readonly SerialOutput[], reading: Reading, text: string): Reading[] {
+  return files.flatMap((file, index) => {
+    if (!file.text.startsWith(text, reading.positions[index])) return [];
+    const positions = reading.positions.map((position, each) => (each === index ? position + text.length : position));
+    return [{ positions, current: index, moves: reading.moves + (index === reading.current ? 0 : 1) }];
+  });
+}
+
+/** Of the readings that have come to the same places, the simplest. */
+function fewestMoves(readings: readonly Reading[]): Reading[] {
+  const best = new Map<string, Reading>();
+  for (const reading of readings) {
+    const key = `${reading.positions.join()} ${reading.current}`;
+    if (reading.moves < (best.get(key)?.moves ?? Infinity)) best.set(key, reading);
+  }
+  return [...best.values()];
 }
 
 /** Says what the files hold where the value `expected` should be. */
@@ -93,5 +113,10 @@ function explain(files: readonly SerialOutput[], readings: readonly Reading[], e
     ended ? `${host} has no more` : `${host} goes on with ${JSON.stringify(line.slice(0, 40))} in line ${lineNumber}`,
   );
   const after = expected === 1 ? 'at the beginning' : `after ${formatCount(expected - 1)}`;
-  return { ok: false, kind, last: expected - 1, message: `${after}, ${formatCount(expected)} should follow: ${where.join(', ')}` };
+  return {
+    ok: false,
+    kind,
+    last: expected - 1,
+    message: `${after}, ${formatCount(expected)} should follow: ${where.join(', ')}`,
+  };
 }

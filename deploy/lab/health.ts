@@ -3,7 +3,7 @@ import { Client, credentials } from '@grpc/grpc-js';
 import { messageOf } from './errors.js';
 
 const answerLimitMs = 2_000;
-/** HealthCheckResponse{status: SERVING}, as it is on the wire: the lab knows this one message and needs no generated code. */
+/** HealthCheckResponse{status: SERVING} as it is on the wire: for this one message no generated code is needed. */
 const serving = Buffer.from([0x08, 0x01]);
 
 /** Asks a gRPC server for its health. Returns what is wrong, undefined when it serves. */

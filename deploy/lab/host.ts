@@ -46,7 +46,14 @@ export async function boot(lab: Lab, host: HostLayout): Promise<void> {
   await killEverything(host);
   rmSync(join(host.dir, 'run'), { recursive: true, force: true });
   rmSync(join(host.dir, 'pids'), { recursive: true, force: true });
-  for (const folder of ['run/libvirt', 'run/lock', 'libvirt/etc', 'libvirt/lib', 'libvirt/cache', 'libvirt/log/serial']) {
+  for (const folder of [
+    'run/libvirt',
+    'run/lock',
+    'libvirt/etc',
+    'libvirt/lib',
+    'libvirt/cache',
+    'libvirt/log/serial',
+  ]) {
     mkdirSync(join(host.dir, folder), { recursive: true });
   }
   writeWhole(join(host.dir, 'run/boot_id'), `${randomUUID()}\n`, 0o444);

@@ -60,7 +60,9 @@ function findCheckout(): string {
 
 function uuidOf(text: string): string {
   const hex = createHash('sha256').update(text).digest('hex');
-  return [hex.slice(0, 8), hex.slice(8, 12), `8${hex.slice(13, 16)}`, `8${hex.slice(17, 20)}`, hex.slice(20, 32)].join('-');
+  return [hex.slice(0, 8), hex.slice(8, 12), `8${hex.slice(13, 16)}`, `8${hex.slice(17, 20)}`, hex.slice(20, 32)].join(
+    '-',
+  );
 }
 
 /**
@@ -93,7 +95,10 @@ function hostOf(lab: string, stateDir: string, networks: Lab['networks'], number
   const dir = join(stateDir, name);
   const libvirtSocket = join(dir, 'run/libvirt/libvirt-sock');
   if (Buffer.byteLength(libvirtSocket) > longestSocketPath) {
-    throw new LabError(`the state folder's path is too long for a socket: ${libvirtSocket}`, 'set LOCKSTEP_LAB_STATE to a shorter one');
+    throw new LabError(
+      `the state folder's path is too long for a socket: ${libvirtSocket}`,
+      'set LOCKSTEP_LAB_STATE to a shorter one',
+    );
   }
   return {
     name,

@@ -63,7 +63,6 @@ export function virsh(host: HostLayout, args: readonly string[], timeoutMs = 30_
 
 export const libvirtd: Part = {
   name: 'libvirtd',
-  group: 'base',
   prepare: (_lab, host) => {
     mkdirSync(join(host.dir, 'libvirt/etc'), { recursive: true });
     writeWhole(join(host.dir, 'libvirt/etc/qemu.conf'), qemuConfiguration(host));
@@ -73,7 +72,11 @@ export const libvirtd: Part = {
   readyLimitMs: 60_000,
   // The answer needs QEMU to be asked for what it can do, which takes seconds the first time: here and not in a move.
   missing: async (_lab, host) => {
-    const { code, stderr } = await attemptVirsh(host, ['domcapabilities', '--virttype', 'qemu', '--machine', machineType], 20_000);
+    const { code, stderr } = await attemptVirsh(
+      host,
+      ['domcapabilities', '--virttype', 'qemu', '--machine', machineType],
+      20_000,
+    );
     return code === 0 ? undefined : stderr.trim();
   },
   graceMs: 5_000,

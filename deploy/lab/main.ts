@@ -51,7 +51,9 @@ const program = new Command('lab')
 program
   .command('up')
   .description('bring everything up, whatever state it is in; repeat it at any time')
-  .addOption(new Option('--without <group>', 'leave out the services: only Consul, libvirtd and the BMCs').choices(['services']))
+  .addOption(
+    new Option('--without <group>', 'leave out the services: only Consul, libvirtd and the BMCs').choices(['services']),
+  )
   .action(async ({ without }: { without?: string }) => {
     await up(lab, { withServices: without === undefined, report });
     report(`lab ${lab.name} is up`);
@@ -135,7 +137,7 @@ program
   });
 
 for (const [verb, inserted, what] of [
-  ['cut', false, 'pull the host\'s network cables, or one of them'],
+  ['cut', false, "pull the host's network cables, or one of them"],
   ['heal', true, 'put them in again'],
 ] as const) {
   program
@@ -161,7 +163,10 @@ program
   .option('-f, --follow', 'and what it prints from now on')
   .option('-n, --lines <count>', 'that many of the last lines', '200')
   .action(async (name: string, part: string, { follow, lines }: { follow?: boolean; lines: string }) => {
-    const file = logFileOf(hostOf(name), part === 'bmc' || part === 'host' || part === 'boot' ? part : partNamed(part).name);
+    const file = logFileOf(
+      hostOf(name),
+      part === 'bmc' || part === 'host' || part === 'boot' ? part : partNamed(part).name,
+    );
     await become(['tail', '-n', lines, ...(follow === true ? ['-F'] : []), file]);
   });
 

@@ -50,7 +50,10 @@ async function ensureBridge(lab: Lab, name: NetworkName, present: Map<string, Li
   const { bridge, gateway } = lab.networks[name];
   const taken = [...present.values()].find((link) => link.ifname !== bridge && has(link, gateway));
   if (taken !== undefined) {
-    throw new LabError(`${taken.ifname} has the address ${gateway} already`, 'choose an instance with another number: LOCKSTEP_LAB');
+    throw new LabError(
+      `${taken.ifname} has the address ${gateway} already`,
+      'choose an instance with another number: LOCKSTEP_LAB',
+    );
   }
   if (!present.has(bridge)) await ip('link', 'add', bridge, 'type', 'bridge');
   writeFileSync(`/proc/sys/net/ipv6/conf/${bridge}/disable_ipv6`, '1');
@@ -107,7 +110,22 @@ export async function limit(host: HostLayout, rate: string | undefined): Promise
   for (const { scope, device } of ends) {
     if (rate === undefined) await attempt('tc', [...scope, 'qdisc', 'del', 'dev', device, 'root']);
     // The bucket holds several of the 64 KiB packets that virtual cables carry, or none would ever pass.
-    else await run('tc', [...scope, 'qdisc', 'replace', 'dev', device, 'root', 'tbf', 'rate', rate, 'burst', '256kb', 'latency', '200ms']);
+    else
+      await run('tc', [
+        ...scope,
+        'qdisc',
+        'replace',
+        'dev',
+        device,
+        'root',
+        'tbf',
+        'rate',
+        rate,
+        'burst',
+        '256kb',
+        'latency',
+        '200ms',
+      ]);
   }
 }
 
@@ -117,9 +135,12 @@ export async function removeNetwork(lab: Lab): Promise<void> {
     // Its cables go with it; a cable whose namespace was never made is taken away by itself.
     if (existing.includes(host.namespace)) await ip('netns', 'delete', host.namespace);
   }
-  const devices = [...lab.hosts.flatMap((host) => Object.values(host.links)), ...networkNames.map((name) => lab.networks[name].bridge)];
+  const devices = [
+    ...lab.hosts.flatMap((host) => Object.values(host.links)),
+    ...networkNames.map((name) => lab.networks[name].bridge),
+  ];
   const present = await links();
-  // The kernel takes a cable away some time after its namespace: one that vanishes in this moment is as good as removed.
+  // The kernel takes a cable away some time after its namespace: one that vanishes in this moment is removed, too.
   for (const device of devices.filter((each) => present.has(each))) await attempt('ip', ['link', 'delete', device]);
   const after = await links();
   const left = devices.filter((device) => after.has(device));

@@ -11,12 +11,20 @@ import { until } from './shell.js';
 import { end, launch, readRecord, signal, stateOf, type ProcessRecord, type ProcessState } from './supervise.js';
 
 /** In the order of starting. */
-export const parts: readonly Part[] = [consul, libvirtd, nodeAgent, scheduler, fencer];
+const base: readonly Part[] = [consul, libvirtd];
+const services: readonly Part[] = [nodeAgent, scheduler, fencer];
+export const parts: readonly Part[] = [...base, ...services];
+
+/** What stands on nothing first, then what stands on it. */
+export const wantedGroups = (withServices: boolean) => (withServices ? [base, services] : [base]);
 
 export function partNamed(name: string): Part {
   const part = parts.find((candidate) => candidate.name === name);
   if (part === undefined) {
-    throw new LabError(`there is no part "${name}"`, `the parts are ${parts.map((each) => each.name).join(', ')}, and vm/NAME for a guest`);
+    throw new LabError(
+      `there is no part "${name}"`,
+      `the parts are ${parts.map((each) => each.name).join(', ')}, and vm/NAME for a guest`,
+    );
   }
   return part;
 }
@@ -46,7 +54,10 @@ export async function awaitPart(lab: Lab, host: HostLayout, part: Part): Promise
   await until(`${part.name} on ${host.name}`, part.readyLimitMs, () => {
     if (partState(host, part) === 'dead') {
       const log = readIfThere(logFileOf(host, part.name)) ?? '';
-      throw new LabError(`${part.name} on ${host.name} ended:\n${lastLines(log, 12)}`, `npm run lab -- logs ${host.name} ${part.name}`);
+      throw new LabError(
+        `${part.name} on ${host.name} ended:\n${lastLines(log, 12)}`,
+        `npm run lab -- logs ${host.name} ${part.name}`,
+      );
     }
     return part.missing(lab, host);
   });
@@ -64,7 +75,8 @@ function processOf(host: HostLayout, name: string): number {
     return record.pid;
   }
   const pid = Number(readIfThere(`${host.dir}/run/libvirt/qemu/${name.slice('vm/'.length)}.pid`));
-  if (!Number.isSafeInteger(pid) || pid <= 0) throw new LabError(`no guest "${name.slice('vm/'.length)}" runs on ${host.name}`);
+  if (!Number.isSafeInteger(pid) || pid <= 0)
+    throw new LabError(`no guest "${name.slice('vm/'.length)}" runs on ${host.name}`);
   return pid;
 }
 

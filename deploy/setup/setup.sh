@@ -1,12 +1,19 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# usage: deploy/setup/setup.sh COMMAND [ARGUMENT...]
+# usage: deploy/setup/setup.sh [--modules-only] COMMAND [ARGUMENT...]
 #
 # Brings this checkout up to date (Debian packages, node modules, the build) and becomes COMMAND.
+# With --modules-only it leaves the machine's packages alone, for what runs on the embedded parts.
 # Quick when nothing changed. Without root it goes on with what the machine has, and says what is missing.
 set -eu
 cd "$(dirname "$0")/../.."
+
+packages_wanted=yes
+if [ "${1:-}" = --modules-only ]; then
+  packages_wanted=no
+  shift
+fi
 
 say() { printf 'set-up: %s\n' "$*" >&2; }
 
@@ -20,7 +27,7 @@ quietly() {
 }
 
 node_modules() {
-  wanted=$(cat package-lock.json package.json clients/*/package.json services/package.json | cksum)
+  wanted=$(cksum <package-lock.json)
   stamp=node_modules/.lockstep-installed
   [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return 0
   say 'installing node modules (npm ci)'
@@ -52,9 +59,11 @@ trap 'exit 130' INT TERM HUP
 # One set-up at a time in a checkout. The lock is on a file that is there anyway, so nothing is left over.
 exec 9<package.json
 flock 9
-. deploy/setup/packages.sh
-packages
-consul_binary
+if [ "$packages_wanted" = yes ]; then
+  . deploy/setup/packages.sh
+  packages
+  consul_binary
+fi
 node_modules
 build
 exec 9<&-

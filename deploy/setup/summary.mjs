@@ -12,7 +12,8 @@
  * @returns {{passed: number, failed: number, notes: string[]}}
  */
 export function summarise(code, report) {
-  if (report === undefined) return { passed: 0, failed: 1, notes: [`ended with exit code ${code} and without a report`] };
+  if (report === undefined)
+    return { passed: 0, failed: 1, notes: [`ended with exit code ${code} and without a report`] };
   const notes = [];
   const unloaded = report.testResults.filter((file) => file.status !== 'passed' && file.assertionResults.length === 0);
   for (const file of unloaded) notes.push(`could not be run: ${file.name}`);

@@ -13,7 +13,12 @@ const isRoot = process.getuid?.() === 0;
 
 /** Each part with the time it may take at most; a part that takes longer hangs, and is ended. */
 const parts = [
-  { name: 'set-up', limitMinutes: 20, run: (part) => command(part, 'sh', ['deploy/setup/setup.sh']), onlyFailureCounts: true },
+  {
+    name: 'set-up',
+    limitMinutes: 20,
+    run: (part) => command(part, 'sh', ['deploy/setup/setup.sh']),
+    onlyFailureCounts: true,
+  },
   { name: 'check', limitMinutes: 10, run: (part) => command(part, 'npm', ['run', '--silent', 'check']) },
   { name: 'unit', limitMinutes: 10, run: vitest },
   { name: 'contract', limitMinutes: 10, run: vitest },

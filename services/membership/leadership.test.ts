@@ -1,24 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, it } from 'vitest';
 import { keys } from '../core/records/keys.js';
-import type { Logger } from '../platform/log/log.js';
 import { createVirtualClock } from '../platform/clock/virtual.js';
+import { createMemoryLogger } from '../platform/log/memory.js';
 import { createSeededRandom } from '../platform/random/seeded.js';
 import { storeOn } from '../platform/store/assemble.js';
-import type { StoreDriver } from '../platform/store/driver.js';
 import { createEmbeddedStore } from '../platform/store/embedded.js';
-import { StoreError } from '../platform/store/store.js';
 import { check, createLeadership, type Leadership, type LeadershipOptions, type Term } from './leadership.js';
-
-const silent: Logger = {
-  log: () => undefined,
-  ok: () => undefined,
-  error: () => undefined,
-  warn: () => undefined,
-  info: () => undefined,
-  debug: () => undefined,
-  child: () => silent,
-};
+import { cuttable } from './test-world.js';
 
 const LOCK = keys.leader('scheduler');
 
@@ -31,32 +20,6 @@ function untilAborted(signal: AbortSignal): Promise<void> {
   });
 }
 
-/** A driver that can be cut off from its store. */
-function cuttable(driver: StoreDriver): { driver: StoreDriver; cut: (isCut: boolean) => void } {
-  let isCut = false;
-  const through = <A extends unknown[], R>(call: (...args: A) => Promise<R>) => {
-    return async (...args: A): Promise<R> => {
-      if (isCut) throw new StoreError('unavailable', 'cut off');
-      const result = await call(...args);
-      if (isCut) throw new StoreError('unavailable', 'cut off');
-      return result;
-    };
-  };
-  return {
-    driver: {
-      get: through(driver.get),
-      list: through(driver.list),
-      txn: through(driver.txn),
-      createSession: through(driver.createSession),
-      renewSession: through(driver.renewSession),
-      destroySession: through(driver.destroySession),
-    },
-    cut: (now) => {
-      isCut = now;
-    },
-  };
-}
-
 function createWorld() {
   const clock = createVirtualClock();
   const random = createSeededRandom({ seed: 'leadership', clock });
@@ -65,7 +28,7 @@ function createWorld() {
     const terms: Term[] = [];
     const { driver, cut } = cuttable(server.driver(name));
     const leadership = createLeadership({
-      env: { clock, random, log: silent, store: storeOn(driver, { clock, random }) },
+      env: { clock, random, log: createMemoryLogger(() => clock.nowMs()), store: storeOn(driver, { clock, random }) },
       role: 'scheduler',
       name,
       address: `${name}:7702`,
@@ -190,6 +153,19 @@ describe('a leadership', () => {
     expect(epochs).toEqual([1n, 2n, 3n, 4n]);
     expect(a.leadership.leader()).toMatchObject({ kind: 'self', epoch: 4n });
     await close(a.leadership);
+  });
+
+  it("is nobody's while the store still shows a life of this replica that is over", async () => {
+    const { clock, replica, close } = createWorld();
+    const before = replica('a');
+    await clock.advance(100);
+    before.cut(true);
+    const after = replica('a');
+    await clock.advance(2_000);
+    expect(after.leadership.leader()).toEqual({ kind: 'none' });
+    await clock.advance(60_000);
+    expect(after.leadership.leader()).toMatchObject({ kind: 'self', epoch: 2n });
+    await close(before.leadership, after.leadership);
   });
 
   it('waits for the orderly end of the last term, within a bound', async () => {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Leader, LeaderRole } from '@lockstep/sdk/v1';
+import { LeaderRole, type Leader } from '@lockstep/sdk/v1';
 import { leaderCodec } from '../core/records/codec.js';
 import { keys } from '../core/records/keys.js';
 import { sleep, withDeadline } from '../platform/clock/clock.js';
@@ -7,6 +7,7 @@ import type { Env } from '../platform/env.js';
 import type { Logger } from '../platform/log/log.js';
 import { LockHeld, type Entry, type Lease, type TxnOp } from '../platform/store/store.js';
 import { createBackOff, isAborted } from './back-off.js';
+import { follow } from './follow.js';
 
 export type LeaderRoleName = 'scheduler' | 'fencer';
 
@@ -102,8 +103,6 @@ class Candidate implements Leadership {
   readonly #closing = new AbortController();
   readonly #done: Promise<unknown>;
   #term: { term: Term; sinceMs: number } | undefined;
-  /** Session of our latest term: the store may show it as the holder for a while after its end. */
-  #lastSession: string | undefined;
   #holder: { leader: Leader; session: string } | undefined;
   /** No epoch at or under this one is taken: the highest that an agent ever told us of. */
   #heardEpoch = 0n;
@@ -115,7 +114,15 @@ class Candidate implements Leadership {
     this.#timings = { ...LEADERSHIP_TIMINGS, ...options.timings };
     this.#log = options.env.log.child('leadership');
     this.#lockKey = keys.leader(options.role);
-    this.#done = Promise.all([this.#observe(), this.#campaign()]);
+    const signal = this.#closing.signal;
+    const following = follow(
+      this.#env,
+      { prefix: this.#lockKey, what: 'who leads', signal, log: this.#log },
+      ({ entries }) => {
+        this.#note(entries.find(({ key }) => key === this.#lockKey));
+      },
+    );
+    this.#done = Promise.all([following, this.#campaign()]);
   }
 
   leader(): LeaderView {
@@ -123,8 +130,10 @@ class Candidate implements Leadership {
       const { term, sinceMs } = this.#term;
       return { kind: 'self', epoch: term.leaderEpoch, session: term.session, sinceMs };
     }
-    if (this.#holder === undefined || this.#holder.session === this.#lastSession) return { kind: 'none' };
+    if (this.#holder === undefined) return { kind: 'none' };
     const { address, name, leaderEpoch } = this.#holder.leader;
+    // A term of ours that is over, or not begun, or of this replica's life before.
+    if (address === this.#options.address) return { kind: 'none' };
     return { kind: 'other', address, name, epoch: leaderEpoch };
   }
 
@@ -133,29 +142,7 @@ class Candidate implements Leadership {
     await this.#done;
   }
 
-  /** Follows the key, so that callers can be told who leads and a free leadership is noticed at once. */
-  async #observe(): Promise<void> {
-    const backOff = createBackOff(this.#env, TROUBLE);
-    const signal = this.#closing.signal;
-    while (!isAborted(signal)) {
-      try {
-        const listings = this.#env.store.watch(this.#lockKey, {
-          signal,
-          onTrouble: (error) => {
-            this.#log.warn('cannot see who leads', { error });
-          },
-        });
-        for await (const { entries } of listings) {
-          this.#note(entries.find(({ key }) => key === this.#lockKey));
-          backOff.reset();
-        }
-      } catch (error) {
-        this.#log.error('cannot see who leads', { error });
-      }
-      await backOff.pause(signal);
-    }
-  }
-
+  /** Callers can be told who leads, and a leadership that is free is noticed at once. */
   #note(entry: Entry | undefined): void {
     if (entry?.session === undefined) {
       this.#holder = undefined;
@@ -240,7 +227,6 @@ class Candidate implements Leadership {
       },
     };
 
-    this.#lastSession = lease.session;
     this.#term = { term, sinceMs: this.#env.clock.nowMs() };
     lease.lost.addEventListener('abort', onLost, { once: true });
     this.#closing.signal.addEventListener('abort', onClosing, { once: true });
@@ -266,7 +252,9 @@ class Candidate implements Leadership {
     await Promise.race([leading, aborted(term.ended)]);
     if (!term.ended.aborted) throw new Error(`the ${role} stopped leading by itself`, { cause: failure });
 
-    this.#log.warn('leads no more', { leaderEpoch: term.leaderEpoch, reason: term.ended.reason });
+    const reason: unknown = term.ended.reason;
+    const why = reason instanceof Error ? reason.message : String(reason);
+    this.#log.log(this.#closing.signal.aborted ? 'i' : 'w', 'leads no more', { leaderEpoch: term.leaderEpoch, why });
     const limitMs = this.#timings.endLimitMs;
     try {
       await withDeadline(this.#env.clock, { what: `end of term ${String(term.leaderEpoch)}`, limitMs }, () => leading);

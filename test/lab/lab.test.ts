@@ -36,7 +36,8 @@ const main = join(lab.checkout, 'deploy/dist/lab/main.js');
 const h1 = hostNamed(lab, 'h1');
 const h2 = hostNamed(lab, 'h2');
 
-const labVerb = (...args: string[]): Promise<Outcome> => attempt(process.execPath, [main, ...args], { env, timeoutMs: 120_000 });
+const labVerb = (...args: string[]): Promise<Outcome> =>
+  attempt(process.execPath, [main, ...args], { env, timeoutMs: 120_000 });
 
 /** Runs the verb as a person would, and fails with its words if it does. */
 async function ok(...args: string[]): Promise<string> {
@@ -49,7 +50,9 @@ const bringUp = () => ok('up', '--without', 'services');
 
 async function baseParts(): Promise<string[]> {
   const hosts = await status(lab);
-  return hosts.map((each) => `${each.host} ${each.parts['consul'] ?? '?'} ${each.parts['libvirtd'] ?? '?'} bmc ${each.bmc}`);
+  return hosts.map(
+    (each) => `${each.host} ${each.parts['consul'] ?? '?'} ${each.parts['libvirtd'] ?? '?'} bmc ${each.bmc}`,
+  );
 }
 
 const allRunning = ['h1', 'h2', 'h3'].map((name) => `${name} running running bmc running`);
@@ -106,7 +109,10 @@ describe('the lab', () => {
   ])('moves a guest between its hosts and back with its memory intact: $name', async (guest) => {
     await startGuest(h1, guest);
     await countedTo(guest.name, 60);
-    for (const [from, to] of [[h1, h2], [h2, h1]] as const) {
+    for (const [from, to] of [
+      [h1, h2],
+      [h2, h1],
+    ] as const) {
       await virsh(from, ['migrate', '--live', '--persistent', '--undefinesource', guest.name, libvirtUri(to)], 60_000);
       await countedTo(guest.name, continuityOf(lab, guest.name).last + 60);
     }
@@ -158,7 +164,9 @@ describe('the lab', () => {
     const refused = await labVerb('start', 'h2');
     expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('powered off') as string });
     await ok('power', 'h2', 'on');
-    await until('h2 is back', 60_000, async () => ((await baseParts()).join() === allRunning.join() ? undefined : 'not all runs'));
+    await until('h2 is back', 60_000, async () =>
+      (await baseParts()).join() === allRunning.join() ? undefined : 'not all runs',
+    );
   });
 
   it('has BMCs that are dead or know another password', async () => {
@@ -182,9 +190,18 @@ describe('the lab', () => {
   });
 
   it('names what it does not know', async () => {
-    expect(await labVerb('crash', 'h9')).toMatchObject({ code: 1, stderr: expect.stringContaining('the hosts are h1, h2, h3') as string });
-    expect(await labVerb('kill', 'h1', 'consol')).toMatchObject({ code: 1, stderr: expect.stringContaining('there is no part "consol"') as string });
-    expect(await labVerb('limit', 'h1', 'fast')).toMatchObject({ code: 1, stderr: expect.stringContaining('no rate') as string });
+    expect(await labVerb('crash', 'h9')).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('the hosts are h1, h2, h3') as string,
+    });
+    expect(await labVerb('kill', 'h1', 'consol')).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('there is no part "consol"') as string,
+    });
+    expect(await labVerb('limit', 'h1', 'fast')).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('no rate') as string,
+    });
     expect(await labVerb('enter', 'h1', 'false')).toMatchObject({ code: 1 });
   });
 
@@ -197,7 +214,9 @@ describe('the lab', () => {
   });
 
   it('comes up, and goes down without leftovers, after an up that was killed at any point', async () => {
-    for (const killAfterMs of [150, 300, 450, 700, 1_200, 2_500].map((base) => base + Math.floor(Math.random() * base))) {
+    for (const killAfterMs of [150, 300, 450, 700, 1_200, 2_500].map(
+      (base) => base + Math.floor(Math.random() * base),
+    )) {
       const child = spawn(process.execPath, [main, 'up', '--without', 'services'], { env, stdio: 'ignore' });
       await sleep(killAfterMs);
       child.kill('SIGKILL');

@@ -36,12 +36,19 @@ export async function hostNamespaces(lab: Lab): Promise<Set<string>> {
 export async function leftovers(lab: Lab, namespaces: ReadonlySet<string>, contextFile: string): Promise<string[]> {
   const processes = readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name) && name !== String(process.pid))
-    .filter((pid) => namespaces.has(networkNamespaceOf(pid)) || textOf(`/proc/${pid}/cmdline`).includes(`${lab.stateDir}/`))
+    .filter(
+      (pid) => namespaces.has(networkNamespaceOf(pid)) || textOf(`/proc/${pid}/cmdline`).includes(`${lab.stateDir}/`),
+    )
     .map((pid) => `process ${pid} ${textOf(`/proc/${pid}/cmdline`).replaceAll('\0', ' ')}`);
-  const mine = new Set([...Object.values(lab.networks).map((each) => each.bridge), ...lab.hosts.flatMap((host) => Object.values(host.links))]);
+  const mine = new Set([
+    ...Object.values(lab.networks).map((each) => each.bridge),
+    ...lab.hosts.flatMap((host) => Object.values(host.links)),
+  ]);
   const links = JSON.parse(await run('ip', ['-j', 'link', 'show'])) as { ifname: string }[];
   const spaces = (await run('ip', ['netns', 'list'])).split('\n').filter((line) => line.startsWith(`${lab.name}-`));
-  const mounts = textOf('/proc/self/mountinfo').split('\n').filter((line) => line.includes(lab.stateDir) || line.includes(`/run/netns/${lab.name}-`));
+  const mounts = textOf('/proc/self/mountinfo')
+    .split('\n')
+    .filter((line) => line.includes(lab.stateDir) || line.includes(`/run/netns/${lab.name}-`));
   const folder = dirname(lab.stateDir);
   const files = existsSync(folder) ? readdirSync(folder).filter((name) => name.startsWith(lab.name)) : [];
   return [

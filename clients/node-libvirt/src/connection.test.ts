@@ -4,7 +4,8 @@ import { getEventListeners, once } from 'node:events';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { MAX_IN_FLIGHT, MAX_QUEUED } from './calls.js';
 import { type ConnectOptions, type Connection, connect } from './connection.js';
-import { LibvirtClosedError, LibvirtDeadlineError, isLibvirtError } from './errors.js';
+import type { LibvirtClosedError} from './errors.js';
+import { LibvirtDeadlineError, isLibvirtError } from './errors.js';
 import { HEADER_BYTES, MessageType, Status } from './frame.js';
 import { eventMessages, procedures } from './procedures.js';
 import { FakeServer } from './testing/fake-server.js';
@@ -97,6 +98,16 @@ describe('connecting', () => {
     await until(() => server.received.includes(procedures.connectOpen.number));
     controller.abort(new Error('enough'));
     expect(await failure).toMatchObject({ name: 'AbortError', cause: { message: 'enough' } });
+    expect(getEventListeners(controller.signal, 'abort')).toEqual([]);
+  });
+
+  it('leaves no socket behind when it is given up at once', async () => {
+    const controller = new AbortController();
+    const failure = failureOf(connected({ signal: controller.signal }));
+    controller.abort();
+    expect(await failure).toMatchObject({ name: 'AbortError', procedure: 'connect', sent: false });
+    await connected();
+    await until(() => server.peers.slice(0, -1).every(({ socket }) => socket.destroyed));
     expect(getEventListeners(controller.signal, 'abort')).toEqual([]);
   });
 });
@@ -307,8 +318,8 @@ describe('keepalive', () => {
   });
 
   it('keeps a connection whose server only answers pings', async () => {
-    const connection = await connected({ keepaliveIntervalMs: 5, keepaliveCount: 1 });
-    await until(() => server.pings >= 5);
+    const connection = await connected({ keepaliveIntervalMs: 10, keepaliveCount: 5 });
+    await until(() => server.pings >= 8);
     expect(connection.closed.aborted).toBe(false);
   });
 

@@ -10,6 +10,8 @@ export const keys = {
   vm: (uuid: string) => `${ROOT}vms/${uuid}`,
   /** Holds the UUID: makes names unique. */
   vmName: (name: string) => `${ROOT}vm-names/${name}`,
+  /** Holds the last placement epoch of a VM that was undefined: defined again, it goes on above it. */
+  vmEpoch: (uuid: string) => `${ROOT}vm-epochs/${uuid}`,
   migrations: `${ROOT}migrations/`,
   migration: (id: string) => `${ROOT}migrations/${id}`,
   /** Holds what an earlier request with this ID created, so that a repeated one finds it. */

@@ -10,7 +10,8 @@ const LONGEST_TEXT = 8_192;
 const secretName = /pass(word|wd|phrase)|^pass$|secret|token|credential|authorization|private_?key|api_?key|^key$|^pem$/i;
 const fileName = /(file|path|dir)$/i;
 
-function isSecret(name: string): boolean {
+/** Whether a field of this name holds what nobody may read in a log or an error. */
+export function isSecretName(name: string): boolean {
   return secretName.test(name) && !fileName.test(name);
 }
 
@@ -33,7 +34,7 @@ function readableError(error: Error, depth: number): unknown {
 function readableObject(value: object, depth: number): Record<string, unknown> {
   const entries = Object.entries(value).slice(0, MOST_ITEMS);
   return Object.fromEntries(
-    entries.map(([name, item]) => [name, isSecret(name) ? REDACTED : readable(item, depth + 1)]),
+    entries.map(([name, item]) => [name, isSecretName(name) ? REDACTED : readable(item, depth + 1)]),
   );
 }
 
@@ -46,7 +47,7 @@ function readable(value: unknown, depth: number): unknown {
   if (value instanceof Error) return readableError(value, depth);
   if (value instanceof Date) return Number.isNaN(value.getTime()) ? 'invalid date' : value.toISOString();
   if (value instanceof Uint8Array) return `(${String(value.length)} bytes)`;
-  if (value instanceof Map) return readableObject(Object.fromEntries(value), depth);
+  if (value instanceof Map) return readableObject(Object.fromEntries(value as Map<PropertyKey, unknown>), depth);
   if (value instanceof Set) return readable([...(value as Set<unknown>)], depth);
   if (Array.isArray(value)) return value.slice(0, MOST_ITEMS).map((item: unknown) => readable(item, depth + 1));
   return readableObject(value, depth);

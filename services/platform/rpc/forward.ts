@@ -22,9 +22,9 @@ export interface ForwardOptions<D extends ServiceInfo> {
   clock: Clock;
   /** Methods that every replica answers by itself. */
   local?: readonly (keyof D['methods'])[];
-  leader(): LeaderLocation;
+  leader: () => LeaderLocation;
   /** A client of the leader, e.g. `peers.scheduler`. */
-  client(address: string): Client<D, CallLimits>;
+  client: (address: string) => Client<D, CallLimits>;
 }
 
 function noLeader(message: string, metadata: Record<string, string> = {}, cause?: unknown): LockstepError {
@@ -83,9 +83,9 @@ export function forwardToLeader<D extends ServiceInfo>(
     return location.address;
   }
 
-  const at = (address: string): UntypedClient => client(address) as unknown as UntypedClient;
+  const at = (address: string): UntypedClient => client(address);
 
-  return mapMethods<ServiceImplementation<D>>(definition, {
+  return mapMethods(definition, {
     unary: (method, info) => {
       const answer = ownMethod(method) as (request: unknown, context: CallContext) => Promise<unknown>;
       return async (request, context: CallContext) => {
@@ -113,5 +113,5 @@ export function forwardToLeader<D extends ServiceInfo>(
         }
       };
     },
-  });
+  }) as ServiceImplementation<D>;
 }

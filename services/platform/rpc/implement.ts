@@ -29,18 +29,19 @@ export function implement<D extends ServiceInfo>(
     const method = `${definition.fullName}/${name}`;
     return new LockstepError('NOT_IMPLEMENTED', `${method} is not built yet`, { method });
   };
-  const missing = mapMethods<ServiceImplementation<D>>(definition, {
+  const missing = mapMethods(definition, {
     unary: (_method, { name }) => () => Promise.reject(refusal(name)),
     stream: (_method, { name }) => () => ({
       [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(refusal(name)) }),
     }),
   });
   // Bound, because an implementation may be a class: its methods are then not among the own properties.
-  const built = mapMethods<Partial<ServiceImplementation<D>>>(definition, {
+  const built = mapMethods(definition, {
     unary: (method) => bound(partial, method) as never,
     stream: (method) => bound(partial, method) as never,
   });
-  return { ...missing, ...Object.fromEntries(Object.entries(built).filter(([, call]) => call !== undefined)) };
+  const own = Object.entries(built).filter(([, call]) => call !== undefined);
+  return { ...missing, ...Object.fromEntries(own) } as ServiceImplementation<D>;
 }
 
 function bound(target: object, method: string): unknown {

@@ -109,7 +109,7 @@ export function createPeers(options: PeersOptions): GrpcPeers {
   const links = new Links(options);
 
   function client<D extends ServiceInfo>(definition: D, address: string): Client<D, CallLimits> {
-    return mapMethods<Client<D, CallLimits>>(definition, {
+    return mapMethods(definition, {
       unary: (method, { name }) => async (request, callOptions?: LimitedCallOptions) => {
         const link = links.take(address);
         link.inFlight += 1;
@@ -133,7 +133,7 @@ export function createPeers(options: PeersOptions): GrpcPeers {
             link.inFlight -= 1;
           }
         },
-    });
+    }) as Client<D, CallLimits>;
   }
 
   return {

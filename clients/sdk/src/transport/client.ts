@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+import { connectivityState } from '@grpc/grpc-js';
 import { type CallOptions, type Channel, type CompatServiceDefinition, createClientFactory } from 'nice-grpc';
+import { ClientError, type ClientMiddleware, Status } from 'nice-grpc-common';
 import { errorDetailsClientMiddleware } from 'nice-grpc-error-details';
 import { type CallLimits, deadlineMiddleware, type StartTimer, startSystemTimer } from './deadline.js';
 
@@ -37,6 +39,16 @@ export interface ClientSettings {
   unaryDeadlineMs?: number | undefined;
 }
 
+/** A call over a channel that was closed fails like any other that finds nobody; grpc-js throws a bare Error. */
+function openOnly(channel: Channel): ClientMiddleware {
+  return async function* whileOpen(call, options) {
+    if (channel.getConnectivityState(false) === connectivityState.SHUTDOWN) {
+      throw new ClientError(call.method.path, Status.UNAVAILABLE, 'the connection was closed');
+    }
+    return yield* call.next(call.request, options);
+  };
+}
+
 /** A client of one service over an open channel, with deadlines and rich errors. */
 export function openClient(
   definition: ServiceInfo,
@@ -46,7 +58,8 @@ export function openClient(
   return createClientFactory()
     .use(deadlineMiddleware(startTimer, unaryDeadlineMs))
     .use(errorDetailsClientMiddleware)
-    .create<CompatServiceDefinition>(definition, channel) as unknown as UntypedClient;
+    .use(openOnly(channel))
+    .create<CompatServiceDefinition>(definition, channel);
 }
 
 /** How {@link mapMethods} makes the methods of one kind. */
@@ -55,16 +68,13 @@ export interface MethodMakers {
   stream(method: string, info: MethodInfo): (request: never, options: never) => AsyncIterable<unknown>;
 }
 
-/**
- * An object with every method of a service, made by kind: the one place where the types of single methods are lost and,
- * by the caller's `T`, found again.
- */
-export function mapMethods<T>(definition: ServiceInfo, make: MethodMakers): T {
+/** An object with every method of a service, made by kind. Its type is the caller's to say. */
+export function mapMethods(definition: ServiceInfo, make: MethodMakers): object {
   const methods = Object.entries(definition.methods).map(([method, info]) => [
     method,
     info.responseStream ? make.stream(method, info) : make.unary(method, info),
   ]);
-  return Object.fromEntries(methods) as T;
+  return Object.fromEntries(methods) as object;
 }
 
 function methodOf(client: UntypedClient, method: string): unknown {

@@ -41,15 +41,15 @@ export function deadlineMiddleware(startTimer: StartTimer, unaryDefaultMs: numbe
       inner.abort();
     };
     options.signal?.addEventListener('abort', onAbort, { once: true });
-    let expired = false;
+    const expiry = { passed: false };
     const timer = startTimer(limitMs, () => {
-      expired = true;
+      expiry.passed = true;
       inner.abort();
     });
     try {
       return yield* call.next(call.request, { ...rest, metadata, signal: inner.signal });
     } catch (error) {
-      if (!expired) throw error;
+      if (!expiry.passed) throw error;
       throw new ClientError(call.method.path, Status.DEADLINE_EXCEEDED, `no answer within ${String(limitMs)} ms`);
     } finally {
       timer.stop();

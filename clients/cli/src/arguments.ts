@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import { parseBytes, parseDurationMs } from './output/units.js';
+
+/** Readers of option values for commander; each says what it wants. */
+
+function durationArgument(text: string): number {
+  const ms = parseDurationMs(text);
+  if (ms === undefined) throw new InvalidArgumentError('Want a duration up to 24d, e.g. 500ms, 30s, 5m, 2h.');
+  return ms;
+}
+
+export function bytesArgument(text: string): bigint {
+  const bytes = parseBytes(text);
+  if (bytes === undefined || bytes === 0n) throw new InvalidArgumentError('Want a size, e.g. 100MiB, 1GiB, 125MB.');
+  return bytes;
+}
+
+export function countArgument(text: string): number {
+  const count = /^\d{1,6}$/.test(text) ? Number(text) : 0;
+  if (count < 1) throw new InvalidArgumentError('Want a whole number from 1 to 999999.');
+  return count;
+}
+
+/** Names and IDs: anything but nothing. The cluster knows the rest. */
+export function nameArgument(text: string): string {
+  if (text.trim() === '') throw new InvalidArgumentError('Want a name, not an empty text.');
+  return text;
+}
+
+/** `--wait` and its limit. */
+export interface WaitOptions {
+  wait?: boolean;
+  /** Limit of the wait in milliseconds. */
+  timeout: number;
+}
+
+export function addWaitOptions(command: Command, until: string, limit: string): Command {
+  return command
+    .option('--wait', `wait until ${until}`)
+    .addOption(timeoutOption('how long to wait; the work goes on afterwards', limit));
+}
+
+/** An option that takes a duration in milliseconds, with its default as people write it. */
+export function durationOption(flags: string, description: string, limit: string): Option {
+  return new Option(flags, description).argParser(durationArgument).default(durationArgument(limit), limit);
+}
+
+export function timeoutOption(description: string, limit: string): Option {
+  return durationOption('--timeout <duration>', description, limit);
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { NodeAgentServiceImplementation } from '@lockstep/sdk/v1';
+import type { AgentEnv } from '../platform/env.js';
+import type { Timer } from '../platform/clock/clock.js';
+import { assignFromMemory, assignFromRecords } from './assign.js';
+import { DEFAULT_TIMING, type AgentConfig } from './config.js';
+import { DurableMemory } from './durable-memory.js';
+import { FactsReader } from './facts-reader.js';
+import { Membership } from './membership.js';
+import { SourceRole } from './migration/source.js';
+import { TargetRole } from './migration/target.js';
+import { OrderGuard } from './orders.js';
+import type { AgentParts } from './parts.js';
+import { NodePresence } from './presence.js';
+import { Reconciler } from './reconcile.js';
+import { createRoomCheck } from './room.js';
+import { agentService } from './service.js';
+import { NodeView } from './view.js';
+import { VmOrders } from './vm-orders.js';
+import { VmQueues } from './vm-queues.js';
+import { Watchers } from './watchers.js';
+
+/** The agent of one hypervisor. */
+export interface NodeAgent {
+  /** NodeAgentService, to be served from `start` on. It answers before the agent has joined, with NOT_JOINED. */
+  readonly service: NodeAgentServiceImplementation;
+  /**
+   * Begins everything in the background; resolves at once. Rejects later ends by `onFatal` alone: where this host must
+   * not use its name.
+   */
+  start(): void;
+  /** Ends orderly: leaves the cluster, touches no running VM. A guest prepared here, unfinished, is destroyed. */
+  stop(): Promise<void>;
+}
+
+export interface AgentOptions {
+  /** The agent must end: another host has its name. */
+  onFatal?: (error: Error) => void;
+  setDebug?: (enabled: boolean) => void;
+}
+
+/**
+ * Loads the durable memory and puts the agent together. Fails where the memory is damaged or another node's: an agent
+ * that forgot epochs and floors silently would be unsafe.
+ */
+export async function createNodeAgent(env: AgentEnv, config: AgentConfig, options: AgentOptions = {}): Promise<NodeAgent> {
+  const life = new AgentLife(env, config, await DurableMemory.load(env.state, config.node), options);
+  return { service: life.service, start: () => { life.start(); }, stop: () => life.stop() };
+}
+
+class AgentLife {
+  readonly service: NodeAgentServiceImplementation;
+  readonly #stopping = new AbortController();
+  readonly #parts: AgentParts;
+  readonly #view: NodeView;
+  readonly #reconciler: Reconciler;
+  readonly #membership: Membership;
+  readonly #presence: NodePresence;
+  readonly #watchers: Watchers;
+  #tick: Timer | undefined;
+
+  constructor(
+    env: AgentEnv,
+    config: AgentConfig,
+    memory: DurableMemory,
+    private readonly options: AgentOptions,
+  ) {
+    const timing = { ...DEFAULT_TIMING, ...config.timing };
+    const stopped = this.#stopping.signal;
+    const guard = new OrderGuard(memory, () => this.#membership.incarnation);
+    const parts: AgentParts = { env, config, timing, memory, queues: new VmQueues(env.clock), guard, stopped };
+    this.#parts = parts;
+    const changed = (): void => {
+      this.#watchers.wake();
+    };
+    this.#view = new NodeView(parts, changed);
+    this.#reconciler = new Reconciler(parts, changed);
+    this.#membership = new Membership({
+      env,
+      config,
+      timing,
+      memory,
+      stopped,
+      onJoined: ({ vms }) => assignFromRecords(parts, this.#reconciler, vms),
+      onChange: changed,
+    });
+    this.#presence = new NodePresence(parts, this.#view, this.#reconciler, () => this.#membership);
+    this.#watchers = new Watchers(env.clock, this.#presence, timing.heartbeatMs);
+    const facts = new FactsReader(parts);
+    const source = new SourceRole(parts, facts);
+    facts.knowledge = (vmId) => source.knowledge(vmId);
+    const target = new TargetRole(parts, facts, createRoomCheck(parts, this.#view, () => this.#watchers.leaderWatches));
+    const vmOrders = new VmOrders(parts, this.#reconciler, { source, target }, facts);
+    this.service = agentService({
+      parts,
+      presence: this.#presence,
+      watchers: this.#watchers,
+      vmOrders,
+      source,
+      target,
+      facts,
+      incarnation: () => this.#membership.incarnation ?? 0n,
+      setDebug: options.setDebug ?? (() => undefined),
+    });
+  }
+
+  start(): void {
+    const { env } = this.#parts;
+    env.log.log('s', 'starting', { node: this.#parts.config.node });
+    assignFromMemory(this.#parts, this.#reconciler);
+    this.#nextTick();
+    void this.#listen();
+    this.#membership.run().catch((error: unknown) => {
+      const fatal = error instanceof Error ? error : new Error(String(error));
+      env.log.error('the agent cannot take part', { error: fatal });
+      this.options.onFatal?.(fatal);
+    });
+  }
+
+  async stop(): Promise<void> {
+    const { env, stopped } = this.#parts;
+    if (stopped.aborted) return;
+    env.log.info('stopping; running VMs are not touched');
+    this.#stopping.abort(new Error('the agent stops'));
+    this.#tick?.stop();
+    this.#reconciler.stop();
+    try {
+      await this.#membership.leave();
+    } catch (error) {
+      env.log.warn('the lease could not be given back; it ends by itself', { error });
+    }
+    await env.hypervisor.close();
+  }
+
+  /** Looks at everything, every few seconds, whether or not the last look has ended. */
+  #nextTick(): void {
+    const { env, timing, stopped } = this.#parts;
+    if (stopped.aborted) return;
+    const dueMs = env.clock.nowMs() + timing.tickMs;
+    this.#tick = env.clock.after(timing.tickMs, () => {
+      this.#presence.lagMs = env.clock.nowMs() - dueMs;
+      env.log.child('keepalive').log('t', 'tick', { vms: this.#view.domains.size });
+      this.#nextTick();
+      void this.#look();
+    });
+  }
+
+  async #look(): Promise<void> {
+    void this.#view.usages.refresh();
+    void this.#view.hosts.refresh();
+    await this.#view.vms.refresh();
+    this.#reconciler.kickAll(this.#view.domains.keys());
+  }
+
+  /** Events make the looks quick; the ticks make up for those that are lost. */
+  async #listen(): Promise<void> {
+    const { env, stopped } = this.#parts;
+    await this.#look();
+    try {
+      for await (const event of env.hypervisor.events(stopped)) {
+        if (event.kind === 'iteration') continue;
+        if (event.kind === 'resync') {
+          void this.#look();
+        } else {
+          void this.#view.vms.refresh();
+          this.#reconciler.kickKnown(event.uuid);
+        }
+      }
+    } catch (error) {
+      if (!stopped.aborted) env.log.error('events of the hypervisor are lost; ticks go on', { error });
+    }
+  }
+}

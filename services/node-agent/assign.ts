@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+import { VmDesired, type Vm } from '@lockstep/sdk/v1';
+import type { AgentParts } from './parts.js';
+import type { Reconciler } from './reconcile.js';
+import { wishOf } from './wishes.js';
+
+/**
+ * What all records, read after joining, mean for this node: what belongs here, which notes are of migrations that were
+ * closed meanwhile, and which copies have been superseded elsewhere.
+ */
+export async function assignFromRecords(parts: AgentParts, reconciler: Reconciler, vms: readonly Vm[]): Promise<void> {
+  const elsewhere = new Map<string, bigint>();
+  for (const vm of vms) {
+    const { node = '', epoch = 0n, migrationId = '' } = vm.placement ?? {};
+    await closeNotes(parts, vm.id, migrationId);
+    if (migrationId !== '') continue;
+    if (node !== parts.config.node) {
+      elsewhere.set(vm.id, epoch);
+    } else if (vm.desired !== VmDesired.UNMANAGED) {
+      const { id: vmId, desired, spec } = vm;
+      reconciler.assign(vmId, wishOf({ vmId, desired, placementEpoch: epoch, spec, from: 'record' }));
+    }
+  }
+  reconciler.supersede(elsewhere);
+}
+
+/** A note of any other migration than the record's open one is of a migration that was closed without this agent. */
+async function closeNotes({ memory }: AgentParts, vmId: string, openMigrationId: string): Promise<void> {
+  const { outgoing, armed } = memory.notes(vmId);
+  if (outgoing !== undefined && outgoing.migrationId !== openMigrationId) {
+    await memory.closeOutgoing(vmId, outgoing.migrationId);
+  }
+  if (armed?.closed === false && armed.migrationId !== openMigrationId) {
+    await memory.closeArmed(vmId, armed.migrationId);
+  }
+}
+
+/** What an earlier life of this agent was told: it still says what to stop and what belongs here, never what to start. */
+export function assignFromMemory({ memory }: AgentParts, reconciler: Reconciler): void {
+  for (const vmId of memory.vmIds()) {
+    const { assignment } = memory.notes(vmId);
+    if (assignment === undefined) continue;
+    const { placementEpoch } = assignment;
+    const desired = assignment.desired === VmDesired.RUNNING ? VmDesired.RUNNING : VmDesired.STOPPED;
+    reconciler.assign(vmId, wishOf({ vmId, desired, placementEpoch, spec: undefined, from: 'memory' }));
+  }
+}

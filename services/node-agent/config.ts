@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/** What an agent is told. Times in milliseconds; those not given have the defaults below. */
+export interface AgentConfig {
+  /** Its name: the same as the Consul node's. */
+  node: string;
+  /** Where other services reach it, host:port. */
+  address: string;
+  /** UUID of the host; absent: the hypervisor's own. */
+  hostUuid?: string | undefined;
+  /** Goes into the node's record. */
+  version: string;
+  labels?: Readonly<Record<string, string>> | undefined;
+  /** Memory that is never given to VMs. */
+  memoryReserveBytes?: bigint | undefined;
+  timing?: Partial<AgentTiming> | undefined;
+}
+
+export interface AgentTiming {
+  /** Between two looks at everything. */
+  tickMs: number;
+  /** At least this often a watcher hears something. */
+  heartbeatMs: number;
+  /** How long a collector's calls may take. */
+  collectorLimitMs: number;
+  /** How long a prepared target waits without being renewed. */
+  prepareTtlMs: number;
+  /** Between two reports of a transfer. */
+  progressEveryMs: number;
+  /** The lease on `alive/NODE`. */
+  leaseTtlMs: number;
+  leaseRenewMs: number;
+  leaseGiveUpMs: number;
+  lockDelayMs: number;
+  /** Between two tries to join, at most. */
+  joinRetryMs: number;
+  /** Before a guest that ended by itself is started again; doubled each time. */
+  restartBackoffMs: number;
+  /** A guest that ran this long has its restarts forgiven. */
+  stableAfterMs: number;
+}
+
+export const DEFAULT_TIMING: AgentTiming = {
+  tickMs: 5_000,
+  heartbeatMs: 1_000,
+  collectorLimitMs: 3_000,
+  prepareTtlMs: 60_000,
+  progressEveryMs: 200,
+  leaseTtlMs: 15_000,
+  leaseRenewMs: 5_000,
+  leaseGiveUpMs: 12_000,
+  lockDelayMs: 1_000,
+  joinRetryMs: 5_000,
+  restartBackoffMs: 5_000,
+  stableAfterMs: 600_000,
+};
+
+/** How long each kind of call to the hypervisor may take. */
+export const CALL_MS = {
+  read: 3_000,
+  define: 10_000,
+  start: 30_000,
+  destroy: 20_000,
+  open: 5_000,
+  begin: 15_000,
+  /** The first one on a fresh libvirtd probes QEMU's capabilities. */
+  prepare: 30_000,
+  finish: 30_000,
+  confirm: 30_000,
+  cancel: 30_000,
+  tune: 3_000,
+} as const;

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+import { Fenceability, NodeConditionType, NodeJudgement, NodeMode, type Node, type NodeCondition, type VmReport } from '@lockstep/sdk/v1';
+import { durationOf } from './durations.js';
+import type { AgentParts } from './parts.js';
+import type { Reconciler } from './reconcile.js';
+import { vmReport } from './reports.js';
+import type { NodeView } from './view.js';
+
+/** Where the agent stands with the cluster. */
+export interface Standing {
+  incarnation: bigint | undefined;
+  hostUuid: string;
+  /** Why it has not joined; empty once it has. */
+  notJoined: string;
+  /** Why the lease is not held; empty where it is. */
+  storeLost: string;
+}
+
+/** A tick that comes this late shows that the event loop was held up. */
+const LAG_LIMIT_MS = 1_000;
+
+/** The node as its agent presents it, put together from what is there: never waits for anything. */
+export class NodePresence {
+  /** How late the last tick came. */
+  lagMs = 0;
+  readonly #since = new Map<NodeConditionType, Date>();
+
+  constructor(
+    private readonly parts: AgentParts,
+    private readonly view: NodeView,
+    private readonly reconciler: Reconciler,
+    private readonly standing: () => Standing,
+  ) {}
+
+  node(): Node {
+    const { config } = this.parts;
+    const standing = this.standing();
+    const { memory, cpu, vmsRunning, vmsTotal } = this.view.figures();
+    const notReadyReason = this.#notReady(standing);
+    return {
+      name: config.node,
+      hostUuid: standing.hostUuid,
+      address: config.address,
+      incarnation: standing.incarnation ?? 0n,
+      mode: NodeMode.UNSPECIFIED,
+      judgement: NodeJudgement.UNSPECIFIED,
+      judgementDetail: '',
+      fencedBy: '',
+      ready: notReadyReason === '',
+      notReadyReason,
+      conditions: this.#conditions(standing, memory.provisionedBytes > memory.totalBytes && memory.totalBytes > 0n),
+      figures: {
+        memory,
+        cpu,
+        vmsRunning,
+        vmsTotal,
+        ages: this.view.freshness().map(({ collector, ageMs, failure }) => ({
+          collector,
+          age: ageMs === undefined ? undefined : durationOf(ageMs),
+          failure,
+        })),
+      },
+      heartbeatAge: undefined,
+      fenceability: Fenceability.UNKNOWN,
+      fenceabilityDetail: '',
+      labels: { ...config.labels },
+      agentVersion: config.version,
+      hypervisorVersion: this.view.info?.version ?? '',
+      etag: '',
+    };
+  }
+
+  vms(): VmReport[] {
+    const { memory, config } = this.parts;
+    const ageMs = this.view.vms.freshness().ageMs ?? 0;
+    return [...this.view.domains.values()].map((domain) =>
+      vmReport({
+        node: config.node,
+        domain,
+        usage: this.view.usage.get(domain.uuid),
+        notes: memory.notes(domain.uuid),
+        known: this.reconciler.knownBetter(domain.uuid),
+        ageMs,
+      }),
+    );
+  }
+
+  #notReady({ notJoined, storeLost }: Standing): string {
+    if (notJoined !== '') return `NOT_JOINED: ${notJoined}`;
+    if (storeLost !== '') return `STORE_LOST: ${storeLost}`;
+    const { ageMs, failure } = this.view.vms.freshness();
+    if (failure !== '') return `HYPERVISOR_DOWN: ${failure}`;
+    return ageMs === undefined ? 'its VMs have not been listed yet' : '';
+  }
+
+  #conditions(standing: Standing, overprovisioned: boolean): NodeCondition[] {
+    const late = this.view.freshness().filter(({ failure }) => failure !== '');
+    const down = late.find(({ collector }) => collector === 'vms');
+    const holds: [NodeConditionType, string][] = [
+      [NodeConditionType.LIBVIRT_DOWN, down?.failure ?? ''],
+      [NodeConditionType.STORE_LOST, standing.notJoined === '' ? standing.storeLost : standing.notJoined],
+      [NodeConditionType.COLLECTOR_LATE, late.map(({ collector, failure }) => `${collector}: ${failure}`).join('; ')],
+      [NodeConditionType.OVERPROVISIONED, overprovisioned ? 'more memory is provisioned than the node has' : ''],
+      [NodeConditionType.LOOP_LAG, this.lagMs > LAG_LIMIT_MS ? `the last tick came ${String(Math.round(this.lagMs))} ms late` : ''],
+    ];
+    return holds.flatMap(([type, detail]) => {
+      if (detail === '') {
+        this.#since.delete(type);
+        return [];
+      }
+      const since = this.#since.get(type) ?? this.parts.env.clock.wallTime();
+      this.#since.set(type, since);
+      return [{ type, detail, since }];
+    });
+  }
+}

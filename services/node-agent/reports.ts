@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+import { VmState, type VmReport } from '@lockstep/sdk/v1';
+import type { Domain, DomainUsage } from '../platform/hypervisor/hypervisor.js';
+import { runsVcpus, stateOf } from './domain-states.js';
+import { durationOf } from './durations.js';
+import { isIncoming } from './facts.js';
+import type { VmNotes } from './memory-document.js';
+import type { KnownBetter } from './vm-worker.js';
+
+export interface ReportInput {
+  node: string;
+  domain: Domain;
+  usage: DomainUsage | undefined;
+  notes: Readonly<VmNotes>;
+  known: KnownBetter | undefined;
+  /** Since the domain was last listed. */
+  ageMs: number;
+}
+
+/** One VM as this agent sees it: its domain, and what the agent knows better. Pure. */
+export function vmReport({ node, domain, usage, notes, known, ageMs }: ReportInput): VmReport {
+  const { state, detail } = stateAndDetail(domain, notes);
+  const running = runsVcpus(domain.state);
+  return {
+    vmId: domain.uuid,
+    name: domain.name,
+    placementEpoch: domain.placementEpoch ?? 0n,
+    memoryBytes: domain.maxMemoryBytes,
+    vcpus: domain.vcpus,
+    running,
+    status: {
+      state: known?.state ?? state,
+      reason: known?.reason ?? '',
+      detail: known?.detail ?? detail,
+      node,
+      age: durationOf(ageMs),
+      memoryUsedBytes: running ? (usage?.memoryUsedBytes ?? 0n) : 0n,
+      cpuTimeNs: usage?.cpuTimeNs ?? 0n,
+    },
+  };
+}
+
+function stateAndDetail(domain: Domain, notes: Readonly<VmNotes>): { state: VmState; detail: string } {
+  if (notes.armed?.closed === false && isIncoming(domain)) {
+    return { state: VmState.MIGRATING, detail: 'incoming, paused until it is committed' };
+  }
+  if (notes.outgoing !== undefined && domain.state.state !== 'off') {
+    return { state: VmState.MIGRATING, detail: 'on its way to another node' };
+  }
+  if (domain.placementEpoch === undefined) {
+    return { state: VmState.UNMANAGED, detail: `not under the cluster's care; ${domain.state.state}` };
+  }
+  return { state: stateOf(domain), detail: detailOf(domain) };
+}
+
+function detailOf({ state }: Domain): string {
+  if (state.state === 'paused') {
+    switch (state.reason) {
+      case 'user':
+        return 'paused by its user';
+      case 'io-error':
+        return 'paused by an I/O error of its storage';
+      case 'migration':
+        return 'left standing by a migration; nobody resumes it without an order';
+      case 'starting-up':
+      case 'post-copy-failed':
+      case 'other':
+        return `paused (${state.reason})`;
+    }
+  }
+  return state.state === 'off' ? `off (${state.reason})` : '';
+}
+
+/** What a watcher would notice: everything but the age. */
+export function sameReport(one: VmReport, other: VmReport): boolean {
+  return fingerprint(one) === fingerprint(other);
+}
+
+function fingerprint(report: VmReport): string {
+  const { status, ...rest } = report;
+  const shown = { ...rest, status: { ...status, age: undefined } };
+  return JSON.stringify(shown, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value));
+}

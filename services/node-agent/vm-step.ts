@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+import { VmDesired } from '@lockstep/sdk/v1';
+import type { Reason } from '../core/errors/catalogue.js';
+import type { Domain } from '../platform/hypervisor/hypervisor.js';
+import { isActive } from './domain-states.js';
+import type { VmNotes } from './memory-document.js';
+
+/** What a VM shall be here, as far as a step needs it. */
+export interface Wish {
+  desired: VmDesired;
+  placementEpoch: bigint;
+  /** Its definition with the placement epoch in it; undefined where only the wish itself is known. */
+  xml: string | undefined;
+  /** What it rests on: an order of this life, the record as read in this life, or only the memory of an earlier life. */
+  from: 'order' | 'record' | 'memory';
+  shutdownLimitMs: number;
+  maxRestart: number;
+}
+
+/** What this life of the agent has seen and done of the VM. */
+export interface VmHistory {
+  /** What was last defined from a wish. */
+  definedXml: string | undefined;
+  /** A copy under this wish was seen to be active, or was started. */
+  wasActive: boolean;
+  /** Times it ended by itself, or could not be started, under this wish. */
+  failures: number;
+  /** Not started before this moment. */
+  notBeforeMs: number;
+  /** A stop that was begun, and whether it had to be forced. */
+  stopping: { sinceMs: number; askedMs: number; forced: boolean } | undefined;
+}
+
+export interface StepInput {
+  domain: Domain | undefined;
+  wish: Wish | undefined;
+  notes: Readonly<VmNotes>;
+  history: VmHistory;
+  /** The record, read after joining, places the VM on another node under this epoch, and no migration is open. */
+  supersededBy: bigint | undefined;
+  nowMs: number;
+}
+
+/** The next thing to do for one VM. `rest` and `held` do nothing now; `wait` comes back at that moment. */
+export type Step =
+  | { do: 'rest' }
+  | { do: 'wait'; untilMs: number }
+  | { do: 'held'; reason: Reason; detail: string }
+  | { do: 'define'; xml: string }
+  | { do: 'stamp'; placementEpoch: bigint }
+  /** `ownAccord`: no order asks for this start, so the record is read first. */
+  | { do: 'start'; ownAccord: boolean }
+  | { do: 'ask-shutdown' }
+  | { do: 'destroy' }
+  | { do: 'undefine' }
+  /** Gives up a copy that was replaced by one elsewhere, running or not: floor, destroy, undefine. */
+  | { do: 'surrender'; upToEpoch: bigint };
+
+/** A guest may be busy or not listen yet; asking again costs nothing. */
+const ASK_AGAIN_MS = 10_000;
+
+const REST: Step = { do: 'rest' };
+
+/** Compares what is with what shall be, for one VM; the whole picture every time, never a change of it. Pure. */
+export function nextStep(input: StepInput): Step {
+  const { domain, wish, notes } = input;
+  if (notes.outgoing !== undefined || notes.armed?.closed === false) {
+    return { do: 'held', reason: 'VM_LOCKED', detail: 'a migration of this VM is open' };
+  }
+  const superseded = supersededCopy(input);
+  if (superseded !== undefined) return superseded;
+  const given = domain?.placementEpoch !== undefined && domain.placementEpoch <= notes.floor;
+  if (domain !== undefined && given) return leftOver(domain);
+  if (wish === undefined || wish.desired === VmDesired.UNMANAGED) return REST;
+  if (wish.placementEpoch <= notes.floor) {
+    return { do: 'held', reason: 'STALE_PLACEMENT', detail: `placement epoch ${String(wish.placementEpoch)} was given up` };
+  }
+  if (domain === undefined) return wish.xml === undefined ? REST : { do: 'define', xml: wish.xml };
+  const foreign = notOfThisWish(domain, wish);
+  if (foreign !== undefined) return foreign;
+  if (domain.placementEpoch !== wish.placementEpoch) return takeOver(domain, wish);
+  return wish.desired === VmDesired.RUNNING ? towardsRunning(domain, input, wish) : towardsStopped(domain, input, wish);
+}
+
+function supersededCopy({ domain, supersededBy }: StepInput): Step | undefined {
+  const epoch = domain?.placementEpoch;
+  if (epoch === undefined || supersededBy === undefined || epoch >= supersededBy) return undefined;
+  return { do: 'surrender', upToEpoch: epoch };
+}
+
+/** At or under the floor nothing starts; what stands here is a remainder. What runs needs a person. */
+function leftOver(domain: Domain): Step {
+  if (!isActive(domain.state)) return { do: 'undefine' };
+  return { do: 'held', reason: 'STALE_PLACEMENT', detail: 'a copy is here whose placement epoch was given up' };
+}
+
+function notOfThisWish(domain: Domain, wish: Wish): Step | undefined {
+  if (domain.placementEpoch === undefined) {
+    return { do: 'held', reason: 'DOMAIN_NOT_OURS', detail: 'a domain without placement epoch is here; it can be adopted' };
+  }
+  if (domain.placementEpoch <= wish.placementEpoch) return undefined;
+  const detail = `the copy here has placement epoch ${String(domain.placementEpoch)}, ordered is ${String(wish.placementEpoch)}`;
+  return { do: 'held', reason: 'STALE_PLACEMENT', detail };
+}
+
+/** The same copy on the same host under a fresh placement epoch: there is no second one. */
+function takeOver(domain: Domain, wish: Wish): Step {
+  if (isActive(domain.state) || wish.xml === undefined) return { do: 'stamp', placementEpoch: wish.placementEpoch };
+  return { do: 'define', xml: wish.xml };
+}
+
+function towardsRunning(domain: Domain, { history, nowMs }: StepInput, wish: Wish): Step {
+  if (isActive(domain.state)) return changedDefinition(wish, history) ?? REST;
+  if (wish.from === 'memory') return { do: 'held', reason: 'NOT_JOINED', detail: 'its record has not been read yet' };
+  // One try is the start itself; every further one is a restart.
+  if (history.failures > wish.maxRestart) {
+    const detail = `it ended by itself or failed to start ${String(history.failures)} times`;
+    return { do: 'held', reason: 'GUEST_LOST', detail };
+  }
+  if (wish.xml !== undefined && history.definedXml !== wish.xml) return { do: 'define', xml: wish.xml };
+  if (nowMs < history.notBeforeMs) return { do: 'wait', untilMs: history.notBeforeMs };
+  return { do: 'start', ownAccord: history.wasActive || wish.from !== 'order' };
+}
+
+function towardsStopped(domain: Domain, { history, nowMs }: StepInput, wish: Wish): Step {
+  if (!isActive(domain.state)) {
+    if (wish.xml === undefined || history.definedXml === undefined) return REST;
+    return changedDefinition(wish, history) ?? REST;
+  }
+  if (wish.shutdownLimitMs === 0) return { do: 'destroy' };
+  if (history.stopping === undefined) return { do: 'ask-shutdown' };
+  const forceAtMs = history.stopping.sinceMs + wish.shutdownLimitMs;
+  if (nowMs >= forceAtMs) return { do: 'destroy' };
+  const askAtMs = history.stopping.askedMs + ASK_AGAIN_MS;
+  return nowMs >= askAtMs ? { do: 'ask-shutdown' } : { do: 'wait', untilMs: Math.min(forceAtMs, askAtMs) };
+}
+
+/** What is defined shall be what was last ordered; a running guest takes it at its next start. */
+function changedDefinition({ xml }: Wish, { definedXml }: VmHistory): Step | undefined {
+  return xml !== undefined && definedXml !== undefined && xml !== definedXml ? { do: 'define', xml } : undefined;
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+import { describe, expect, it } from 'vitest';
+import type { Host } from './host.js';
+import { createProcHost, parseLoad, parseMeminfo } from './proc.js';
+import { createSimulatedHost } from './simulated.js';
+
+const GIB = 1024n ** 3n;
+
+const hosts: [string, Host][] = [
+  ['of /proc', createProcHost()],
+  ['simulated', createSimulatedHost({ totalBytes: 8n * GIB, usedByGuestsBytes: () => 3n * GIB, load: () => 0.5 })],
+];
+
+describe.each(hosts)('a host %s', (_kind, host) => {
+  it('has figures that fit together', async () => {
+    const { totalBytes, freeBytes, availableBytes } = await host.memory();
+    expect(totalBytes).toBeGreaterThan(0n);
+    expect(freeBytes).toBeLessThanOrEqual(totalBytes);
+    expect(availableBytes).toBeLessThanOrEqual(totalBytes);
+    expect(await host.load()).toBeGreaterThanOrEqual(0);
+  });
+});
+
+it('reads what the kernel writes, and says what is missing', () => {
+  const text = 'MemTotal:       16316412 kB\nMemFree:         1000000 kB\nMemAvailable:    9000000 kB\n';
+  expect(parseMeminfo(text)).toEqual({
+    totalBytes: 16_316_412n * 1024n,
+    freeBytes: 1_024_000_000n,
+    availableBytes: 9_216_000_000n,
+  });
+  expect(() => parseMeminfo('MemTotal: 1 kB\n')).toThrow('no MemFree');
+  expect(parseLoad('0.52 0.58 0.59 1/467 12345\n')).toBe(0.52);
+  expect(() => parseLoad('')).toThrow('no figure');
+});
+
+it('a simulated host is never below nothing', async () => {
+  const host = createSimulatedHost({ totalBytes: GIB, usedByGuestsBytes: () => 5n * GIB });
+  expect((await host.memory()).freeBytes).toBe(0n);
+});

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Host, HostMemory } from './host.js';
+
+/** One line of /proc/meminfo, which counts in KiB. */
+function meminfoBytes(text: string, name: string): bigint {
+  const kib = new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(text)?.[1];
+  if (kib === undefined) throw new Error(`/proc/meminfo: no ${name}`);
+  return BigInt(kib) * 1024n;
+}
+
+/** What /proc/meminfo says, in bytes. */
+export function parseMeminfo(text: string): HostMemory {
+  return {
+    totalBytes: meminfoBytes(text, 'MemTotal'),
+    freeBytes: meminfoBytes(text, 'MemFree'),
+    availableBytes: meminfoBytes(text, 'MemAvailable'),
+  };
+}
+
+/** The first figure of /proc/loadavg. */
+export function parseLoad(text: string): number {
+  const load = Number.parseFloat(text);
+  if (!Number.isFinite(load)) throw new Error('/proc/loadavg: no figure');
+  return load;
+}
+
+/** The machine this process runs on. */
+export function createProcHost(procFolder = '/proc'): Host {
+  return {
+    memory: async () => parseMeminfo(await readFile(join(procFolder, 'meminfo'), 'utf8')),
+    load: async () => parseLoad(await readFile(join(procFolder, 'loadavg'), 'utf8')),
+  };
+}

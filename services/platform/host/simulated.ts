@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Host } from './host.js';
+
+/** What a simulated host is like. */
+export interface SimulatedHostOptions {
+  totalBytes: bigint;
+  /** Memory that guests hold right now, in bytes; asked every time. */
+  usedByGuestsBytes?: (() => bigint) | undefined;
+  /** Load average; asked every time. */
+  load?: (() => number) | undefined;
+  /** What the host itself needs, in bytes; 512 MiB unless told. */
+  ownBytes?: bigint | undefined;
+}
+
+const OWN_BYTES = 512n * 1024n * 1024n;
+
+/** A host whose memory is what its simulated guests leave of it. */
+export function createSimulatedHost(options: SimulatedHostOptions): Host {
+  const { totalBytes, ownBytes = OWN_BYTES, usedByGuestsBytes = () => 0n, load = () => 0 } = options;
+  return {
+    memory: () => {
+      const left = totalBytes - ownBytes - usedByGuestsBytes();
+      const freeBytes = left > 0n ? left : 0n;
+      return Promise.resolve({ totalBytes, freeBytes, availableBytes: freeBytes });
+    },
+    load: () => Promise.resolve(load()),
+  };
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+import { VmDesired, type Vm } from '@lockstep/sdk/v1';
+import { LockstepError } from '../core/errors/catalogue.js';
+import type { Stored } from '../core/records/codec.js';
+import type { Leading } from './term.js';
+
+const APPLY_DEADLINE_MS = 15_000;
+const RECHECK_EVERY_MS = 5_000;
+const AT_ONCE = 16;
+
+/** What a node acknowledged last of one VM: which write of the record, in which life of its agent. */
+interface Acknowledged {
+  node: string;
+  incarnation: bigint;
+  index: bigint;
+}
+
+/**
+ * Keeps every node told what its VMs shall be. It compares what the records say with what each agent acknowledged, so a
+ * change that comes while another is under way, an agent that was away, or a new leader loses nothing.
+ */
+export class Assignments {
+  private readonly acknowledged = new Map<string, Acknowledged>();
+  private readonly telling = new Set<string>();
+
+  constructor(private readonly leading: Leading) {}
+
+  start(): void {
+    const { vms, nodes, term, env } = this.leading;
+    vms.onChange(() => {
+      this.tellAll();
+    });
+    nodes.onChange(() => {
+      this.tellAll();
+    });
+    const recheck = (): void => {
+      if (term.ended.aborted) return;
+      this.tellAll();
+      env.clock.after(RECHECK_EVERY_MS, recheck);
+    };
+    recheck();
+  }
+
+  private tellAll(): void {
+    if (this.leading.term.ended.aborted) return;
+    for (const stored of this.leading.vms.all()) {
+      if (this.telling.size >= AT_ONCE) return;
+      if (this.isDue(stored)) void this.tell(stored);
+    }
+  }
+
+  private isDue({ record, index }: Stored<Vm>): boolean {
+    const { placement, desired, id } = record;
+    // While a migration is open both agents listen to it alone.
+    if (placement?.migrationId !== '' || desired === VmDesired.UNMANAGED) return false;
+    if (this.telling.has(id)) return false;
+    const node = this.leading.nodes.node(placement.node);
+    if (node?.connected !== true) return false;
+    const known = this.acknowledged.get(id);
+    const isCurrent =
+      known?.index === index && known.node === placement.node && known.incarnation === node.record.incarnation;
+    return !isCurrent;
+  }
+
+  private async tell({ record, index }: Stored<Vm>): Promise<void> {
+    const { id, placement, desired, spec, name } = record;
+    if (placement === undefined) return;
+    this.telling.add(id);
+    try {
+      const { client, header, incarnation } = this.leading.orders.agent(placement.node);
+      const order = { vmId: id, placementEpoch: placement.epoch, migrationId: '' };
+      await client.applyVm(
+        { header, order, desired, spec },
+        { deadlineMs: APPLY_DEADLINE_MS, signal: this.leading.term.ended },
+      );
+      this.acknowledged.set(id, { node: placement.node, incarnation, index });
+    } catch (error) {
+      const reason = error instanceof LockstepError ? error.reason : 'INTERNAL';
+      this.leading.env.log.child(`assign/${name}`).warn(`${placement.node} did not take it (${reason})`, { error });
+    } finally {
+      this.telling.delete(id);
+    }
+    // What changed meanwhile, and what did not fit among those told at once.
+    if (this.acknowledged.get(id)?.index === index) this.tellAll();
+  }
+}

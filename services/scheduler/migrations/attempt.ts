@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+import type {
+  MigrationStep} from '@lockstep/sdk/v1';
+import {
+  MigrationRole,
+  type MigrationOutcome,
+  type MigrationPhase,
+  type MigrationProgress,
+  type VmOrder,
+} from '@lockstep/sdk/v1';
+import { LockstepError, type Reason } from '../../core/errors/catalogue.js';
+import { Cancelled, DeadlineExceeded } from '../../platform/clock/clock.js';
+import type { Logger } from '../../platform/log/log.js';
+import type { Agent } from '../orders.js';
+import type { Leading } from '../term.js';
+import type { Journal, OpenMigration } from './journal.js';
+
+/** What has been told to the target so far; past `sent` nothing can be cancelled. */
+type CommitState = 'not-sent' | 'sent' | 'done';
+
+/** One migration in this leader's hands, from its opening to its close: what is known beside the journal. */
+export class Attempt {
+  /** Set synchronously before Commit(target) is sent, so that a cancel and the commit cannot both win. */
+  commit: CommitState = 'not-sent';
+  cancelRequested = false;
+  /** This leader heard the source say that all memory was sent. */
+  endHeard = false;
+  /** For Commit(target); empty where the end was not heard with it. */
+  endCookie: Uint8Array = new Uint8Array();
+  /** For Commit(source). */
+  commitCookie: Uint8Array = new Uint8Array();
+  /** Not journalled yet; goes with the next write, so that the gap holds none. */
+  readonly phases: MigrationPhase[];
+  progress: MigrationProgress | undefined;
+  /** When Prepare(source) was begun, and when the end of the transfer was heard, by this process's monotonic clock. */
+  startedAtMs: number | undefined;
+  endHeardAtMs: number | undefined;
+  /** What is measured so far; goes into the record with the placement. */
+  outcome: Partial<MigrationOutcome> = {};
+  /** Why the lockstep was left; undefined while it goes as it should. */
+  cause: { reason: Reason; detail: string } | undefined;
+  /** Aborts when the attempt shall stop what it waits for and go back. */
+  readonly interrupted = new AbortController();
+  readonly log: Logger;
+  private readonly agents = new Map<string, Agent>();
+
+  constructor(
+    readonly leading: Leading,
+    readonly journal: Journal,
+    readonly id: string,
+    /** Tells watchers that live figures changed. */
+    readonly tell: () => void,
+  ) {
+    this.phases = [...this.open().migration.record.phases];
+    this.log = leading.env.log.child(`migration/${id}`);
+  }
+
+  open(): OpenMigration {
+    return this.journal.read(this.id);
+  }
+
+  /**
+   * The agent of one end as it joined last. After the term's end nodes are not followed any more, and what was known
+   * last serves: a transfer that was opened in the term may still be committed, as the agents check the epoch.
+   */
+  agent(role: MigrationRole): Agent {
+    const { sourceNode, targetNode } = this.open().migration.record;
+    const name = role === MigrationRole.SOURCE ? sourceNode : targetNode;
+    const known = this.agents.get(name);
+    if (known !== undefined && this.leading.term.ended.aborted) return known;
+    const agent = this.leading.orders.agent(name);
+    this.agents.set(name, agent);
+    return agent;
+  }
+
+  /** The copy an order is about: the one that moves, or the one that is built. */
+  order(role: MigrationRole): VmOrder {
+    const { vmId, placementEpoch, sourcePlacementEpoch } = this.open().migration.record;
+    return {
+      vmId,
+      placementEpoch: role === MigrationRole.SOURCE ? sourcePlacementEpoch : placementEpoch,
+      migrationId: this.id,
+    };
+  }
+
+  /** Does one step and notes when it began, when it ended and what came of it. */
+  async step<T>(
+    step: MigrationStep,
+    side: MigrationRole,
+    work: () => Promise<T>,
+    tellOf: (result: T) => string = () => '',
+  ): Promise<T> {
+    const { clock } = this.leading.env;
+    const startMs = clock.nowMs();
+    const index = this.phases.push({
+      step,
+      side,
+      startTime: clock.wallTime(),
+      endTime: undefined,
+      duration: undefined,
+      detail: '',
+      ok: false,
+    });
+    const close = (ok: boolean, detail: string): void => {
+      const begun = this.phases[index - 1];
+      if (begun === undefined) return;
+      this.phases[index - 1] = {
+        ...begun,
+        ok,
+        detail,
+        endTime: clock.wallTime(),
+        duration: durationOf(clock.nowMs() - startMs),
+      };
+      this.tell();
+    };
+    this.tell();
+    try {
+      const result = await work();
+      close(true, tellOf(result));
+      return result;
+    } catch (error) {
+      close(false, error instanceof Error ? error.message : String(error));
+      throw error;
+    }
+  }
+
+  /** Ends the waiting and sends the guest back, unless the target was told to take over already. */
+  giveUpLive(reason: Reason, detail: string): boolean {
+    if (this.commit !== 'not-sent') return false;
+    this.cause ??= { reason, detail };
+    this.cancelRequested = true;
+    this.interrupted.abort(new LockstepError(reason, detail));
+    return true;
+  }
+
+  /** Keeps the first cause: what comes after it follows from it. */
+  blame(error: unknown): void {
+    this.cause ??= causeOf(error);
+  }
+}
+
+export function causeOf(error: unknown): { reason: Reason; detail: string } {
+  if (error instanceof LockstepError) return { reason: error.reason, detail: error.message };
+  if (error instanceof Cancelled) return { reason: 'CANCELLED', detail: 'cancelled by request' };
+  if (error instanceof DeadlineExceeded) return { reason: 'DEADLINE', detail: error.message };
+  return { reason: 'INTERNAL', detail: error instanceof Error ? error.message : String(error) };
+}
+
+export function durationOf(ms: number): { seconds: bigint; nanos: number } {
+  const seconds = Math.floor(ms / 1000);
+  return { seconds: BigInt(seconds), nanos: Math.round((ms - seconds * 1000) * 1e6) };
+}

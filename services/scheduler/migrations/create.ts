@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+import {
+  Migration,
+  MigrationMode,
+  MigrationState,
+  VmState,
+  type CreateMigrationRequest,
+  type Vm,
+} from '@lockstep/sdk/v1';
+import { invalidField, LockstepError } from '../../core/errors/catalogue.js';
+import { isTerminal } from '../../core/migration/transitions.js';
+import { migrationCodec } from '../../core/records/codec.js';
+import { keys } from '../../core/records/keys.js';
+import type { TxnOp } from '../../platform/store/store.js';
+import { LostTransaction } from '../ledger.js';
+import { checkTarget, chooseNode } from '../nodes/choose.js';
+import type { Leading } from '../term.js';
+import { checkRequestId, findVm } from '../vms/find.js';
+import { withStatus } from '../vms/status.js';
+
+const MOST_OPEN = 1_000;
+
+/** Queues a move. Everything that can be known to forbid it is refused here, and again by the agents. */
+export async function createMigration(leading: Leading, request: CreateMigrationRequest): Promise<Migration> {
+  checkRequestId(request.requestId);
+  const earlier = await earlierResult(leading, request.requestId);
+  if (earlier !== undefined) return earlier;
+  const migration = plan(leading, request);
+  if (request.validateOnly) return migration;
+  // Between the look at the open migrations and the write no other move of the same VM may slip in.
+  leading.creating.add(migration.vmId);
+  try {
+    return await write(leading, request, migration);
+  } finally {
+    leading.creating.delete(migration.vmId);
+  }
+}
+
+async function write(leading: Leading, request: CreateMigrationRequest, migration: Migration): Promise<Migration> {
+  const ops: TxnOp[] = [
+    { op: 'cas', key: keys.migration(migration.id), value: migrationCodec.encode(migration), index: 0n },
+  ];
+  if (request.requestId !== '') {
+    ops.push({ op: 'cas', key: keys.request(request.requestId), value: keys.migration(migration.id), index: 0n });
+  }
+  try {
+    const index = await leading.ledger.write(ops);
+    const record = { ...migration, etag: index.toString() };
+    leading.migrations.put(migration.id, { record, index });
+    return record;
+  } catch (error) {
+    const repeated = error instanceof LostTransaction ? await earlierResult(leading, request.requestId) : undefined;
+    if (repeated === undefined) throw error;
+    return repeated;
+  }
+}
+
+async function earlierResult(leading: Leading, requestId: string): Promise<Migration | undefined> {
+  if (requestId === '') return undefined;
+  const entry = await leading.env.store.get(keys.request(requestId), { consistency: 'consistent' });
+  if (entry === undefined) return undefined;
+  const stored = await leading.env.store.get(entry.value, { consistency: 'consistent' });
+  if (!entry.value.startsWith(keys.migrations) || stored === undefined) {
+    throw invalidField('request_id', `${requestId}, which created ${entry.value}`, 'a new one');
+  }
+  return migrationCodec.decode(stored.value, stored.index);
+}
+
+function plan(leading: Leading, request: CreateMigrationRequest): Migration {
+  const { record: vm } = findVm(leading, request.vm);
+  const source = vm.placement?.node ?? '';
+  refuseOpen(leading, vm);
+  const mode = modeOf(request.mode);
+  if (request.targetNode === source) {
+    throw new LockstepError('SAME_NODE', `${vm.name} is on ${source} already`, {
+      field: 'target_node',
+      got: source,
+      want: 'another node',
+      vm: vm.name,
+    });
+  }
+  const { status } = withStatus(leading, vm);
+  if (status?.state === VmState.UNKNOWN) {
+    throw new LockstepError('NODE_UNREACHABLE', status.detail, { node: source, vm: vm.name });
+  }
+  if (status?.state !== VmState.RUNNING && status?.state !== VmState.PAUSED) {
+    throw new LockstepError('VM_NOT_RUNNING', `${vm.name} does not run, so there is nothing to move live`, {
+      vm: vm.name,
+    });
+  }
+  if (vm.spec === undefined) throw new LockstepError('INTERNAL', `${vm.name} has no spec`);
+  const target =
+    request.targetNode === ''
+      ? chooseNode(leading, vm.spec, { vmId: vm.id, source })
+      : checkTarget(leading, vm.spec, { vmId: vm.id, source, target: request.targetNode });
+  return Migration.create({
+    id: leading.env.random.uuid(),
+    vmId: vm.id,
+    vmName: vm.name,
+    sourceNode: source,
+    targetNode: target,
+    modeRequested: mode,
+    state: MigrationState.PENDING,
+    waitingReason: 'just asked for',
+    requestId: request.requestId,
+    createTime: leading.env.clock.wallTime(),
+    bandwidthLimitBytesPerSecond: request.bandwidthLimitBytesPerSecond,
+  });
+}
+
+function modeOf(mode: MigrationMode): MigrationMode {
+  switch (mode) {
+    case MigrationMode.UNSPECIFIED:
+    case MigrationMode.LIVE_OR_SHUTDOWN:
+      return MigrationMode.LIVE_OR_SHUTDOWN;
+    case MigrationMode.LIVE_ONLY:
+      return MigrationMode.LIVE_ONLY;
+    case MigrationMode.SHUTDOWN:
+      throw new LockstepError('NOT_IMPLEMENTED', 'mode: moving by shutdown is not built yet; stop, then start elsewhere', {
+        field: 'mode',
+      });
+    case MigrationMode.UNRECOGNIZED:
+      throw invalidField('mode', String(mode), 'LIVE_OR_SHUTDOWN or LIVE_ONLY');
+  }
+}
+
+function refuseOpen(leading: Leading, vm: Vm): void {
+  const own = openMigrationOf(leading, vm.id)?.id ?? (leading.creating.has(vm.id) ? '' : undefined);
+  if (own !== undefined) {
+    throw new LockstepError('VM_LOCKED', `${vm.name} is being moved already`, {
+      vm: vm.name,
+      ...(own === '' ? {} : { migration: own }),
+    });
+  }
+  const open = leading.migrations.all().filter(({ record }) => !isTerminal(record.state)).length;
+  if (open < MOST_OPEN) return;
+  throw new LockstepError('QUEUE_FULL', `${String(open)} migrations are open, which is the most there can be`);
+}
+
+/** The one migration of a VM that has not ended, queued or begun. */
+export function openMigrationOf(leading: Leading, vmId: string): Migration | undefined {
+  return leading.migrations.all().find(({ record }) => record.vmId === vmId && !isTerminal(record.state))?.record;
+}

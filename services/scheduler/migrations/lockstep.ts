@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+import {
+  MigrationMode,
+  MigrationRole,
+  MigrationState,
+  MigrationStep,
+  VmDesired,
+  type PrepareResponse,
+  type TransferLimits,
+} from '@lockstep/sdk/v1';
+import { isReason, LockstepError } from '../../core/errors/catalogue.js';
+import { Cancelled } from '../../platform/clock/clock.js';
+import { durationOf, type Attempt } from './attempt.js';
+
+const PREPARE_DEADLINE_MS = 60_000;
+const COMMIT_DEADLINE_MS = 60_000;
+/** Confirm waits for the old QEMU process to end, which takes about two seconds on a healthy host. */
+const LET_GO_DEADLINE_MS = 90_000;
+/** Nothing in the hypervisor ends a transfer that does not converge. */
+const TRANSFER_LIMIT_MS = 30 * 60_000;
+const DEFAULT_PAUSE_BUDGET_MS = 300;
+
+const { SOURCE, TARGET } = MigrationRole;
+
+/**
+ * A live migration as it goes when nothing fails. Each step begins when its peer's step is confirmed. Whatever throws
+ * here is settled by `settle`, the one failure path; this story undoes nothing itself.
+ */
+export async function runLockstep(attempt: Attempt): Promise<void> {
+  await openAttempt(attempt);
+  const source = await prepareSource(attempt);
+  const target = await prepareTarget(attempt, source);
+  await beginTransfer(attempt);
+  await transfer(attempt, { cookie: target.cookie, migrationUri: target.migrationUri, attachOnly: false });
+  await completeLockstep(attempt);
+}
+
+/** The second half, from the source's word on; also where a later leader or a repeated Commit goes on. */
+export async function completeLockstep(attempt: Attempt): Promise<void> {
+  await commitTarget(attempt);
+  await place(attempt);
+  await commitSource(attempt);
+}
+
+/** Draws the placement epoch and locks the VM: from here on the target belongs to the may-run set. */
+async function openAttempt(attempt: Attempt): Promise<void> {
+  const { leading, id } = attempt;
+  const incarnations = {
+    sourceIncarnation: attempt.agent(SOURCE).incarnation,
+    targetIncarnation: attempt.agent(TARGET).incarnation,
+  };
+  await attempt.journal.write(id, ({ migration, vm }) => {
+    const { placement } = vm.record;
+    if (placement?.node !== migration.record.sourceNode || placement.migrationId !== '') {
+      throw new LockstepError('VM_LOCKED', `${vm.record.name} is not free on ${migration.record.sourceNode} any more`);
+    }
+    if (vm.record.desired !== VmDesired.RUNNING) {
+      throw new LockstepError('VM_NOT_RUNNING', `${vm.record.name} is to be stopped`, { vm: vm.record.name });
+    }
+    const epoch = placement.lastEpoch + 1n;
+    return {
+      migration: {
+        ...incarnations,
+        state: MigrationState.PREPARING,
+        modeUsed: MigrationMode.LIVE_ONLY,
+        waitingReason: '',
+        placementEpoch: epoch,
+        sourcePlacementEpoch: placement.epoch,
+        outcome: { ...NO_OUTCOME, queued: queuedFor(migration.record.createTime, leading.env.clock.wallTime()) },
+      },
+      vm: { placement: { ...placement, lastEpoch: epoch, migrationId: id } },
+    };
+  });
+  attempt.outcome = { ...attempt.open().migration.record.outcome };
+  attempt.startedAtMs = leading.env.clock.nowMs();
+  await leading.env.points('scheduler/preparing');
+}
+
+async function prepareSource(attempt: Attempt): Promise<PrepareResponse> {
+  const vote = await attempt.step(MigrationStep.PREPARE_SOURCE, SOURCE, async () => {
+    const { client, header } = attempt.agent(SOURCE);
+    return granted(
+      await client.prepare(
+        { header, order: attempt.order(SOURCE), role: SOURCE, limits: limitsOf(attempt) },
+        callOf(attempt, PREPARE_DEADLINE_MS),
+      ),
+    );
+  });
+  await attempt.leading.env.points('scheduler/source-prepared');
+  return vote;
+}
+
+async function prepareTarget(attempt: Attempt, source: PrepareResponse): Promise<PrepareResponse> {
+  const { cookie, domainXml, persistentXml, paused } = source;
+  const vote = await attempt.step(
+    MigrationStep.PREPARE_TARGET,
+    TARGET,
+    async () => {
+      const { client, header } = attempt.agent(TARGET);
+      const { spec } = attempt.open().vm.record;
+      return granted(
+        await client.prepare(
+          {
+            header,
+            order: attempt.order(TARGET),
+            role: TARGET,
+            limits: limitsOf(attempt),
+            cookie,
+            domainXml,
+            persistentXml,
+            spec,
+            paused,
+          },
+          callOf(attempt, PREPARE_DEADLINE_MS),
+        ),
+      );
+    },
+    ({ migrationUri }) => `listens at ${migrationUri}`,
+  );
+  await attempt.journal.write(attempt.id, () => ({
+    migration: { state: MigrationState.PREPARED, phases: attempt.phases },
+  }));
+  await attempt.leading.env.points('scheduler/prepared');
+  return vote;
+}
+
+/** Opening the transfer authorises Commit(target) on the source's own word, so nothing is written in the gap. */
+async function beginTransfer(attempt: Attempt): Promise<void> {
+  stopIfCancelled(attempt);
+  await attempt.journal.write(attempt.id, () => ({ migration: { state: MigrationState.TRANSFERRING } }));
+  await attempt.leading.env.points('scheduler/transferring');
+}
+
+/** Where the target listens, or only an attachment to a transfer that was begun before. */
+export interface TransferInput {
+  cookie: Uint8Array;
+  migrationUri: string;
+  attachOnly: boolean;
+}
+
+/** Follows the transfer to the source's word that it stands still and all memory is sent. */
+export async function transfer(attempt: Attempt, input: TransferInput): Promise<void> {
+  const limit = attempt.leading.env.clock.after(TRANSFER_LIMIT_MS, () => {
+    attempt.giveUpLive('NOT_CONVERGED', `${figuresOf(attempt)}; gave up after ${String(TRANSFER_LIMIT_MS / 60_000)} min`);
+  });
+  const follow = async (): Promise<void> => {
+      const { client, header } = attempt.agent(SOURCE);
+      const stream = client.transfer(
+        {
+          header,
+          order: attempt.order(SOURCE),
+          limits: limitsOf(attempt),
+          targetPlacementEpoch: attempt.order(TARGET).placementEpoch,
+          ...input,
+        },
+        { signal: attempt.interrupted.signal },
+      );
+      for await (const { event } of stream) {
+        if (event === undefined) continue;
+        switch (event.$case) {
+          case 'progress':
+            attempt.progress = event.value;
+            attempt.tell();
+            break;
+          case 'ended':
+            attempt.endHeardAtMs = attempt.leading.env.clock.nowMs();
+            attempt.endHeard = true;
+            attempt.endCookie = event.value.cookie;
+            return;
+          case 'failed':
+            throw new LockstepError(
+              isReason(event.value.reason) ? event.value.reason : 'TRANSFER_FAILED',
+              event.value.detail,
+              { migration: attempt.id },
+            );
+        }
+      }
+      throw new LockstepError('LOST_CONTACT', 'the stream of the transfer ended without a word', {
+        migration: attempt.id,
+      });
+  };
+  try {
+    await attempt.step(MigrationStep.TRANSFER, SOURCE, follow, () => figuresOf(attempt));
+  } finally {
+    limit.stop();
+  }
+}
+
+function figuresOf({ progress }: Attempt): string {
+  if (progress === undefined) return '';
+  const { memorySentBytes, iteration, dirtyRateBytesPerSecond, bandwidthBytesPerSecond } = progress;
+  return (
+    `${mib(memorySentBytes)} MiB sent in pass ${String(iteration)}, ` +
+    `dirties ${mib(dirtyRateBytesPerSecond)} MiB/s over a link of ${mib(bandwidthBytesPerSecond)} MiB/s`
+  );
+}
+
+function mib(bytes: bigint): string {
+  return (Number(bytes / 1024n) / 1024).toFixed(1);
+}
+
+/** The commit point. From the source's word to the sending of this order the guest stands still: nothing waits here. */
+async function commitTarget(attempt: Attempt): Promise<void> {
+  const { client, header } = attempt.agent(TARGET);
+  stopIfCancelled(attempt);
+  attempt.commit = 'sent';
+  const { clock } = attempt.leading.env;
+  const gapMs = attempt.endHeardAtMs === undefined ? undefined : clock.nowMs() - attempt.endHeardAtMs;
+  const answer = await attempt.step(
+    MigrationStep.COMMIT_TARGET,
+    TARGET,
+    () =>
+      client.commit(
+        { header, order: attempt.order(TARGET), role: TARGET, cookie: attempt.endCookie },
+        // Not the attempt's signal: once sent, this order is waited for.
+        { deadlineMs: COMMIT_DEADLINE_MS },
+      ),
+    () => 'the guest runs here',
+  );
+  attempt.commit = 'done';
+  attempt.commitCookie = answer.cookie;
+  attempt.outcome = {
+    ...attempt.outcome,
+    ...(gapMs === undefined ? {} : { gap: durationOf(gapMs) }),
+    ...(attempt.startedAtMs === undefined ? {} : { total: durationOf(clock.nowMs() - attempt.startedAtMs) }),
+    ...(answer.outcome === undefined
+      ? {}
+      : {
+          downtime: answer.outcome.downtime,
+          memorySentBytes: answer.outcome.memorySentBytes,
+          iterations: answer.outcome.iterations,
+        }),
+  };
+}
+
+/** The right to run goes to the target, in one transaction with the journal. */
+export async function place(attempt: Attempt): Promise<void> {
+  await attempt.leading.env.points('scheduler/committed');
+  await attempt.step(MigrationStep.PLACE, MigrationRole.UNSPECIFIED, async () => {
+    await attempt.journal.write(attempt.id, ({ migration, vm }) => {
+      const { placement } = vm.record;
+      if (placement === undefined) throw new LockstepError('INTERNAL', `${vm.record.name} has no placement`);
+      const { targetNode, placementEpoch } = migration.record;
+      return {
+        migration: {
+          state: MigrationState.COMMITTING,
+          phases: attempt.phases,
+          transferEndHeard: attempt.endHeard || migration.record.transferEndHeard,
+          outcome: { ...NO_OUTCOME, ...attempt.outcome },
+        },
+        vm: { placement: { ...placement, node: targetNode, epoch: placementEpoch } },
+      };
+    });
+  });
+  await attempt.leading.env.points('scheduler/placed');
+}
+
+/** The old copy goes, and the record closes. */
+export async function commitSource(attempt: Attempt): Promise<void> {
+  await attempt.step(
+    MigrationStep.COMMIT_SOURCE,
+    SOURCE,
+    async () => {
+      const { client, header } = attempt.agent(SOURCE);
+      await client.commit(
+        { header, order: attempt.order(SOURCE), role: SOURCE, cookie: attempt.commitCookie },
+        { deadlineMs: LET_GO_DEADLINE_MS, signal: attempt.leading.term.ended },
+      );
+    },
+    () => 'the old copy is gone',
+  );
+  await attempt.leading.env.points('scheduler/source-released');
+  await attempt.journal.write(attempt.id, ({ migration, vm }) => ({
+    migration: {
+      state: MigrationState.SUCCEEDED,
+      phases: attempt.phases,
+      reason: '',
+      detail: `${vm.record.name} runs on ${migration.record.targetNode}`,
+    },
+    vm: unlocked(vm.record.placement),
+  }));
+  attempt.log.ok(`moved to ${attempt.open().migration.record.targetNode}`);
+}
+
+/** The VM's placement without the lock that the migration held. */
+export function unlocked<T extends { migrationId: string }>(placement: T | undefined): { placement?: T } {
+  return placement === undefined ? {} : { placement: { ...placement, migrationId: '' } };
+}
+
+export const NO_OUTCOME = {
+  downtime: undefined,
+  gap: undefined,
+  total: undefined,
+  queued: undefined,
+  memorySentBytes: 0n,
+  iterations: 0,
+} as const;
+
+function queuedFor(from: Date | undefined, to: Date): { seconds: bigint; nanos: number } | undefined {
+  return from === undefined ? undefined : durationOf(Math.max(0, to.getTime() - from.getTime()));
+}
+
+function granted(vote: PrepareResponse): PrepareResponse {
+  if (vote.granted) return vote;
+  const [first] = vote.refusals;
+  const detail = vote.refusals.map((refusal) => refusal.detail).join('; ');
+  throw new LockstepError(first !== undefined && isReason(first.reason) ? first.reason : 'HYPERVISOR_REFUSED', detail);
+}
+
+function limitsOf(attempt: Attempt): TransferLimits {
+  const { migration, vm } = attempt.open();
+  return {
+    bandwidthBytesPerSecond: migration.record.bandwidthLimitBytesPerSecond,
+    maxDowntime: vm.record.spec?.pauseBudget ?? durationOf(DEFAULT_PAUSE_BUDGET_MS),
+    autoConverge: true,
+    postCopy: false,
+  };
+}
+
+function callOf(attempt: Attempt, deadlineMs: number): { deadlineMs: number; signal: AbortSignal } {
+  stopIfCancelled(attempt);
+  return { deadlineMs, signal: attempt.interrupted.signal };
+}
+
+function stopIfCancelled(attempt: Attempt): void {
+  if (attempt.cancelRequested) throw new Cancelled('migration', undefined);
+}

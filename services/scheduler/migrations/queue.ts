@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+import { MigrationState, type Migration } from '@lockstep/sdk/v1';
+import { LockstepError } from '../../core/errors/catalogue.js';
+import { isCancellable, isTerminal } from '../../core/migration/transitions.js';
+import { sleep } from '../../platform/clock/clock.js';
+import type { Limits } from '../limits.js';
+import type { Leading } from '../term.js';
+import { Attempt } from './attempt.js';
+import { Journal, stateName } from './journal.js';
+import { runLockstep } from './lockstep.js';
+import { settle } from './settle.js';
+
+/** Until a migration that could not even be settled is looked at again. */
+const PAUSE_AFTER_TROUBLE_MS = 5_000;
+
+/**
+ * All open migrations of this term: those that wait, in order and within bounds, and those in hand. Built anew by every
+ * leader from the records: what was open is settled, what waited waits on.
+ */
+export class MigrationQueue {
+  private readonly attempts = new Map<string, Attempt>();
+  private readonly waiting = new Map<string, string>();
+  private readonly journal: Journal;
+  private readonly listeners = new Set<(id: string) => void>();
+
+  constructor(
+    private readonly leading: Leading,
+    private readonly limits: () => Limits,
+  ) {
+    this.journal = new Journal(leading);
+  }
+
+  /** Takes up what earlier leaders left, then admits what waits whenever something changed. */
+  start(): void {
+    for (const { record } of this.leading.migrations.all()) {
+      if (isTerminal(record.state) || record.state === MigrationState.PENDING) continue;
+      void this.run(record.id, settle);
+    }
+    this.leading.migrations.onChange(() => {
+      this.admit();
+    });
+    this.leading.nodes.onChange(() => {
+      this.admit();
+    });
+    this.admit();
+  }
+
+  /** The record with what only this leader knows of it: progress, steps not journalled yet, the reason of waiting. */
+  live(record: Migration): Migration {
+    const attempt = this.attempts.get(record.id);
+    if (attempt === undefined) return { ...record, waitingReason: this.waiting.get(record.id) ?? record.waitingReason };
+    if (isTerminal(record.state)) return record;
+    return { ...record, progress: attempt.progress, phases: [...attempt.phases] };
+  }
+
+  /** Live figures of a migration changed. Returns a function that ends the listening. */
+  onLive(listener: (id: string) => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  /** Calls a migration off; resolves once the wish is durable. */
+  async cancel(id: string): Promise<Migration> {
+    const { record } = this.journal.read(id).migration;
+    if (isTerminal(record.state)) {
+      const state = stateName(record.state);
+      throw new LockstepError('MIGRATION_ENDED', `migration ${id} has ended: ${state}`, { migration: id, state });
+    }
+    const attempt = this.attempts.get(id);
+    const stopped = attempt?.giveUpLive('CANCELLED', 'cancelled by request') ?? true;
+    if (!stopped || !isCancellable(record.state)) {
+      throw new LockstepError('PAST_POINT_OF_NO_RETURN', `migration ${id}: the target was told to take over`, {
+        migration: id,
+      });
+    }
+    const { migration } = await this.journal.write(id, ({ migration: { record: newest } }) => ({
+      migration:
+        newest.state === MigrationState.PENDING && attempt === undefined
+          ? {
+              cancelRequested: true,
+              state: MigrationState.ABORTED,
+              reason: 'CANCELLED',
+              detail: `cancelled while it waited; the guest was not touched on ${newest.sourceNode}`,
+            }
+          : { cancelRequested: true },
+    }));
+    return this.live(migration.record);
+  }
+
+  private admit(): void {
+    if (this.leading.term.ended.aborted) return;
+    const queue = this.leading.migrations
+      .all()
+      .map(({ record }) => record)
+      .filter(({ id, state }) => state === MigrationState.PENDING && !this.attempts.has(id))
+      .sort((a, b) => b.priority - a.priority || (a.id < b.id ? -1 : 1));
+    this.waiting.clear();
+    queue.forEach((record, position) => {
+      const reason = this.hindrance(record);
+      if (reason === undefined) void this.run(record.id, runLockstep);
+      else this.waiting.set(record.id, `${String(position + 1)} in the queue: ${reason}`);
+    });
+  }
+
+  /** Why a migration cannot begin now; undefined: it can. */
+  private hindrance({ sourceNode, targetNode, vmId }: Migration): string | undefined {
+    const open = this.open();
+    const { perCluster, outPerNode, inPerNode } = this.limits();
+    if (open.length >= perCluster) return `the cluster moves ${String(open.length)} VMs, which is its limit`;
+    if (open.filter((other) => other.vmId === vmId).length > 0) return 'an earlier migration of this VM is open';
+    const leaving = open.filter((other) => other.sourceNode === sourceNode).length;
+    if (leaving >= outPerNode) return `${String(leaving)} VMs leave ${sourceNode}, which is its limit`;
+    const coming = open.filter((other) => other.targetNode === targetNode).length;
+    if (coming >= inPerNode) return `${String(coming)} VMs come to ${targetNode}, which is its limit`;
+    for (const name of [sourceNode, targetNode]) {
+      const node = this.leading.nodes.node(name);
+      if (node?.connected !== true) return `the agent of ${name} does not answer`;
+    }
+    return undefined;
+  }
+
+  private open(): Migration[] {
+    return this.leading.migrations
+      .all()
+      .map(({ record }) => record)
+      .filter(({ id, state }) => !isTerminal(state) && (state !== MigrationState.PENDING || this.attempts.has(id)));
+  }
+
+  /** Has a migration in hand until it is closed or this leader is none any more. */
+  private async run(id: string, how: (attempt: Attempt) => Promise<void>): Promise<void> {
+    if (this.attempts.has(id)) return;
+    const attempt = new Attempt(this.leading, this.journal, id, () => {
+      for (const listener of this.listeners) listener(id);
+    });
+    this.attempts.set(id, attempt);
+    this.waiting.delete(id);
+    try {
+      await how(attempt);
+    } catch (error) {
+      attempt.blame(error);
+      await this.afterTrouble(attempt);
+    } finally {
+      this.attempts.delete(id);
+      this.admit();
+    }
+  }
+
+  private async afterTrouble(attempt: Attempt): Promise<void> {
+    try {
+      const { record } = attempt.open().migration;
+      if (record.state === MigrationState.PENDING) await this.refuse(attempt);
+      else await settle(attempt);
+    } catch (error) {
+      attempt.log.error('cannot be settled now', { error });
+      await sleep(this.leading.env.clock, PAUSE_AFTER_TROUBLE_MS, this.leading.term.ended).catch(() => undefined);
+    }
+  }
+
+  /** It could not even be opened: nothing was touched. */
+  private async refuse(attempt: Attempt): Promise<void> {
+    const { cause } = attempt;
+    await this.journal.write(attempt.id, ({ migration: { record } }) => ({
+      migration: {
+        state: MigrationState.ABORTED,
+        reason: cause?.reason ?? 'INTERNAL',
+        detail: `${cause?.detail ?? 'not begun'}; the guest was not touched on ${record.sourceNode}`,
+      },
+    }));
+  }
+}

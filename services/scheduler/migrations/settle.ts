@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+import {
+  MigrationRole,
+  MigrationState,
+  MigrationStep,
+  SourceFact,
+  TargetFact,
+  type Migration,
+  type VmFacts,
+} from '@lockstep/sdk/v1';
+import { LockstepError } from '../../core/errors/catalogue.js';
+import { decide, type MigrationFacts, type RecoveryAction } from '../../core/migration/recovery.js';
+import { isTerminal } from '../../core/migration/transitions.js';
+import { sleep } from '../../platform/clock/clock.js';
+import type { Agent } from '../orders.js';
+import type { Attempt } from './attempt.js';
+import { commitSource, completeLockstep, place, transfer, unlocked } from './lockstep.js';
+import { restartCold } from './cold.js';
+
+const { SOURCE, TARGET } = MigrationRole;
+const SEIZE_DEADLINE_MS = 10_000;
+const ABORT_DEADLINE_MS = 60_000;
+const FIRST_PAUSE_MS = 500;
+const LONGEST_PAUSE_MS = 15_000;
+
+/**
+ * The one failure path, for the leader that met the trouble and for its successors alike: seize both ends, decide by the
+ * table, act, target first, and again until the record is closed. It goes on for as long as this leader leads: what it
+ * cannot settle now waits in UNCERTAIN with its reason, and nothing is guessed (INV-1, INV-3, INV-5).
+ */
+export async function settle(attempt: Attempt): Promise<void> {
+  const { env, term } = attempt.leading;
+  for (let pauseMs = FIRST_PAUSE_MS; !term.ended.aborted; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
+    const { record } = attempt.open().migration;
+    if (isTerminal(record.state)) return;
+    try {
+      if (await goOn(attempt, record)) return;
+      continue;
+    } catch (error) {
+      attempt.blame(error);
+      attempt.log.warn(`not settled yet: ${error instanceof Error ? error.message : String(error)}`);
+      if (error instanceof LockstepError && error.reason === 'NOT_LEADER') return;
+    }
+    await sleep(env.clock, pauseMs, term.ended).catch(() => undefined);
+  }
+}
+
+/** One round from the record as it stands. True once the migration is closed. */
+async function goOn(attempt: Attempt, record: Migration): Promise<boolean> {
+  // Decided: the placement names the target, or the target has given up.
+  if (record.state === MigrationState.COMMITTING) {
+    await commitSource(attempt);
+    return true;
+  }
+  if (record.state === MigrationState.ABORTING) {
+    await releaseSource(attempt);
+    return true;
+  }
+  const facts = await seizeBoth(attempt);
+  const action = decide(facts, attempt.cancelRequested || record.cancelRequested);
+  attempt.log.info(`facts: source ${nameOfSource(facts.source)}, target ${nameOfTarget(facts.target)}: ${action}`);
+  await act(attempt, action, facts);
+  return isTerminal(attempt.open().migration.record.state);
+}
+
+async function act(attempt: Attempt, action: RecoveryAction, facts: MigrationFacts): Promise<void> {
+  switch (action) {
+    case 'BACK':
+      await goBack(attempt, facts);
+      return;
+    case 'WATCH':
+      await transfer(attempt, { cookie: new Uint8Array(), migrationUri: '', attachOnly: true });
+      await completeLockstep(attempt);
+      return;
+    case 'FINISH':
+      // The cookie is the source's to repeat; where the source is gone the target finishes without it.
+      if (attempt.endCookie.length === 0 && facts.source !== SourceFact.LOST && facts.source !== SourceFact.OFF) {
+        await transfer(attempt, { cookie: new Uint8Array(), migrationUri: '', attachOnly: true }).catch(
+          (error: unknown) => {
+            attempt.log.warn('the source cannot repeat its word', { error });
+          },
+        );
+      }
+      await completeLockstep(attempt);
+      return;
+    case 'FORWARD':
+      await place(attempt);
+      await commitSource(attempt);
+      return;
+    case 'FORWARD_SOURCE_LATER':
+      await place(attempt);
+      return;
+    case 'COLD':
+      await restartCold(attempt, facts);
+      return;
+    case 'WAIT':
+    case 'FENCE':
+    case 'STOP_UNENTITLED':
+    case 'ALERT':
+      await waitForFacts(attempt, action, facts);
+      return;
+  }
+}
+
+/** Both agents acknowledge this leader's epoch durably, then tell. Silence is UNREACHABLE, which is no fact. */
+async function seizeBoth(attempt: Attempt): Promise<MigrationFacts> {
+  return await attempt.step(
+    MigrationStep.SEIZE,
+    MigrationRole.UNSPECIFIED,
+    async () => {
+      const [source, target] = await Promise.all([seize(attempt, SOURCE), seize(attempt, TARGET)]);
+      const heard = attempt.endHeard || attempt.open().migration.record.transferEndHeard;
+      return {
+        source: source?.sourceFact ?? SourceFact.UNREACHABLE,
+        target: target?.targetFact ?? TargetFact.UNREACHABLE,
+        endHeard: heard,
+      };
+    },
+    ({ source, target }) => `source ${nameOfSource(source)}, target ${nameOfTarget(target)}`,
+  );
+}
+
+async function seize(attempt: Attempt, role: MigrationRole): Promise<VmFacts | undefined> {
+  try {
+    const { client, header } = attempt.agent(role);
+    const { facts } = await client.seize(
+      { header, order: attempt.order(role) },
+      { deadlineMs: SEIZE_DEADLINE_MS, signal: attempt.leading.term.ended },
+    );
+    return facts;
+  } catch (error) {
+    if (error instanceof LockstepError && error.reason === 'STALE_EPOCH') throw error;
+    attempt.log.warn(`cannot be asked: ${error instanceof Error ? error.message : String(error)}`);
+    return undefined;
+  }
+}
+
+/** Target first: it gives up durably and is read back, the journal follows, and only then the source runs on. */
+async function goBack(attempt: Attempt, facts: MigrationFacts): Promise<void> {
+  if (facts.target !== TargetFact.OFF) {
+    const left = await attempt.step(
+      MigrationStep.ABORT_TARGET,
+      TARGET,
+      async () => await abort(attempt, attempt.agent(TARGET), TARGET),
+      ({ targetFact }) => nameOfTarget(targetFact),
+    );
+    if (!hasGivenUp(left.targetFact, facts.source)) {
+      throw new LockstepError('FACTS_MISSING', `the target answered ${nameOfTarget(left.targetFact)} to Abort`);
+    }
+  }
+  await attempt.leading.env.points('scheduler/target-gave-up');
+  await attempt.journal.write(attempt.id, () => ({
+    migration: { state: MigrationState.ABORTING, phases: attempt.phases, ...causeFields(attempt) },
+  }));
+  await releaseSource(attempt);
+}
+
+/** MAYBE is as good as NEVER where the source itself says that its memory was not all sent, or that nobody was told. */
+function hasGivenUp(target: TargetFact, source: SourceFact): boolean {
+  if (target === TargetFact.NEVER) return true;
+  return target === TargetFact.MAYBE && decide({ source, target, endHeard: false }, false) === 'BACK';
+}
+
+async function releaseSource(attempt: Attempt): Promise<void> {
+  const left = await attempt.step(
+    MigrationStep.ABORT_SOURCE,
+    SOURCE,
+    async () => await abort(attempt, attempt.agent(SOURCE), SOURCE),
+    (facts) => nameOfSource(facts.sourceFact),
+  );
+  if (left.sourceFact === SourceFact.LOST) {
+    await restartCold(attempt, { source: SourceFact.LOST, target: TargetFact.NEVER, endHeard: attempt.endHeard });
+    return;
+  }
+  if (left.sourceFact !== SourceFact.RUNNING) {
+    throw new LockstepError('FACTS_MISSING', `the source answered ${nameOfSource(left.sourceFact)} to Abort`);
+  }
+  await attempt.leading.env.points('scheduler/source-runs-on');
+  await attempt.journal.write(attempt.id, ({ migration, vm }) => ({
+    migration: {
+      state: MigrationState.ABORTED,
+      phases: attempt.phases,
+      ...causeFields(attempt, migration.record),
+    },
+    vm: unlocked(vm.record.placement),
+  }));
+  const { record } = attempt.open().migration;
+  attempt.log.warn(`undone (${record.reason}): ${record.detail}`);
+}
+
+async function abort(attempt: Attempt, { client, header }: Agent, role: MigrationRole): Promise<VmFacts> {
+  const { facts } = await client.abort(
+    { header, order: attempt.order(role), role },
+    { deadlineMs: ABORT_DEADLINE_MS, signal: attempt.leading.term.ended },
+  );
+  if (facts === undefined) throw new LockstepError('FACTS_MISSING', 'the agent answered Abort without facts');
+  return facts;
+}
+
+/** Nobody can tell yet: says what is missing, keeps the VM locked, and asks again later. */
+async function waitForFacts(attempt: Attempt, action: RecoveryAction, facts: MigrationFacts): Promise<void> {
+  const { sourceNode, targetNode, state } = attempt.open().migration.record;
+  const ends = `source ${sourceNode} ${nameOfSource(facts.source)}, target ${targetNode} ${nameOfTarget(facts.target)}`;
+  const reason = action === 'STOP_UNENTITLED' || action === 'ALERT' ? 'TWO_COPIES' : 'FACTS_MISSING';
+  const detail =
+    reason === 'TWO_COPIES'
+      ? `${ends}: these facts cannot be together; nothing is touched, look at both hosts`
+      : `${ends}: waiting for an answer or for the proof that the silent host is off`;
+  if (state !== MigrationState.UNCERTAIN) {
+    await attempt.journal.write(attempt.id, () => ({
+      migration: { state: MigrationState.UNCERTAIN, reason, detail, phases: attempt.phases },
+    }));
+  }
+  throw new LockstepError(reason, detail);
+}
+
+/** Why the migration did not go through: this leader's own cause, else what an earlier one wrote. */
+function causeFields(attempt: Attempt, record?: Migration): { reason: string; detail: string } {
+  const { cause } = attempt;
+  if (record !== undefined && record.reason !== '' && record.state === MigrationState.ABORTING) {
+    return { reason: record.reason, detail: record.detail };
+  }
+  if (cause === undefined) return { reason: 'LOST_CONTACT', detail: 'an earlier leader was lost in mid-migration' };
+  const { sourceNode } = attempt.open().migration.record;
+  return { reason: cause.reason, detail: `${cause.detail}; the guest runs on at ${sourceNode}` };
+}
+
+function nameOfSource(fact: SourceFact): string {
+  return Object.entries(SourceFact).find(([, value]) => value === fact)?.[0] ?? 'UNKNOWN';
+}
+
+function nameOfTarget(fact: TargetFact): string {
+  return Object.entries(TargetFact).find(([, value]) => value === fact)?.[0] ?? 'UNKNOWN';
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+import {
+  SchedulerServiceDefinition,
+  type ClusterOptions,
+  type SchedulerServiceImplementation,
+} from '@lockstep/sdk/v1';
+import { migrationCodec, optionsCodec, vmCodec } from '../core/records/codec.js';
+import { keys } from '../core/records/keys.js';
+import {
+  createLeadership,
+  type Leadership,
+  type LeadershipTimings,
+  type LeaderView,
+  type Term,
+} from '../membership/leadership.js';
+import { locationOf } from '../membership/location.js';
+import { createNodeStreams } from '../membership/node-streams.js';
+import { heardEpochOf } from '../membership/overtaken.js';
+import type { Env } from '../platform/env.js';
+import { forwardToLeader } from '../platform/rpc/forward.js';
+import { createApi, type LeaderDesk } from './api.js';
+import { Assignments } from './assign.js';
+import { createLedger } from './ledger.js';
+import { limitsOf } from './limits.js';
+import { MigrationQueue } from './migrations/queue.js';
+import { createOrders } from './orders.js';
+import { RecordCache } from './record-cache.js';
+import type { Leading } from './term.js';
+
+export interface SchedulerConfig {
+  /** This replica's name. */
+  name: string;
+  timings?: Partial<LeadershipTimings>;
+}
+
+/** One replica of the Scheduler. */
+export interface Scheduler {
+  /** Every replica answers; those that do not lead forward to the one that does. */
+  readonly implementation: SchedulerServiceImplementation;
+  /** Begins to run for the leadership. `address` is where this replica can be called, host:port. */
+  start(address: string): void;
+  leader(): LeaderView;
+  /** Ends leading in order. Running migrations go on at the next leader. Repeating it waits along. */
+  close(): Promise<void>;
+}
+
+export function createScheduler(env: Env, { name, timings }: SchedulerConfig): Scheduler {
+  let leadership: Leadership | undefined;
+  let desk: LeaderDesk | undefined;
+  const leader = (): LeaderView => leadership?.leader() ?? { kind: 'none' };
+
+  const lead = async (term: Term): Promise<void> => {
+    desk = await openDesk(env, term);
+    env.log.ok('leads', { leaderEpoch: term.leaderEpoch });
+    try {
+      await desk.leading.nodes.done;
+    } finally {
+      desk = undefined;
+    }
+  };
+
+  return {
+    implementation: forwardToLeader(SchedulerServiceDefinition, createApi(env, leader, () => desk), {
+      clock: env.clock,
+      leader: () => locationOf(leader()),
+      client: (address) => env.peers.scheduler(address),
+    }),
+    start: (address) => {
+      leadership ??= createLeadership({
+        env,
+        role: 'scheduler',
+        name,
+        address,
+        lead,
+        ...(timings === undefined ? {} : { timings }),
+      });
+    },
+    leader,
+    close: async () => {
+      await leadership?.close();
+    },
+  };
+}
+
+/** Builds all a leader works with; serves from the moment that the records were read. */
+async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
+  const nodes = createNodeStreams({
+    env,
+    role: 'scheduler',
+    leaderEpoch: term.leaderEpoch,
+    signal: term.ended,
+    onTrouble: (_node, error) => {
+      const heard = heardEpochOf('scheduler', error);
+      if (heard !== undefined) term.overtaken(heard);
+    },
+  });
+  const leading: Leading = {
+    env,
+    term,
+    nodes,
+    ledger: createLedger(env, term),
+    orders: createOrders(env, term, nodes),
+    vms: new RecordCache(keys.vms, vmCodec, env.log.child('vms')),
+    migrations: new RecordCache(keys.migrations, migrationCodec, env.log.child('migrations')),
+    options: await readOptions(env),
+    creating: new Set(),
+  };
+  await Promise.all([leading.vms.open(env.store, term.ended), leading.migrations.open(env.store, term.ended)]);
+  const queue = new MigrationQueue(leading, () => limitsOf(leading.options));
+  const assignments = new Assignments(leading);
+  queue.start();
+  assignments.start();
+  return { leading, queue };
+}
+
+async function readOptions(env: Env): Promise<ClusterOptions | undefined> {
+  const entry = await env.store.get(keys.options, { consistency: 'consistent' });
+  return entry === undefined ? undefined : optionsCodec.decode(entry.value, entry.index);
+}

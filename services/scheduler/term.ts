@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { ClusterOptions, Migration, Vm } from '@lockstep/sdk/v1';
+import type { NodeStreams } from '../membership/node-streams.js';
+import type { Term } from '../membership/leadership.js';
+import type { Env } from '../platform/env.js';
+import type { Ledger } from './ledger.js';
+import type { Orders } from './orders.js';
+import type { RecordCache } from './record-cache.js';
+
+/**
+ * What the leading Scheduler works with from taking the leadership to losing it. Nothing of it outlives the term: the
+ * next leader builds its own from the store and from the agents.
+ */
+export interface Leading {
+  env: Env;
+  term: Term;
+  ledger: Ledger;
+  vms: RecordCache<Vm>;
+  migrations: RecordCache<Migration>;
+  nodes: NodeStreams;
+  orders: Orders;
+  /** What an operator set for the whole cluster; undefined: nothing. */
+  options: ClusterOptions | undefined;
+  /** VMs whose migration is being written down right now. */
+  creating: Set<string>;
+}

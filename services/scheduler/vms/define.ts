@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+import { VmDesired, VmSpec, type DefineVmRequest, type Vm } from '@lockstep/sdk/v1';
+import { parseDomainXml } from '../../core/domain-xml/parse.js';
+import { withUuid } from '../../core/domain-xml/epoch.js';
+import { invalidField, LockstepError } from '../../core/errors/catalogue.js';
+import { vmCodec } from '../../core/records/codec.js';
+import { keys } from '../../core/records/keys.js';
+import type { TxnOp } from '../../platform/store/store.js';
+import { LostTransaction } from '../ledger.js';
+import { chooseNode, checkNamedNode } from '../nodes/choose.js';
+import type { Leading } from '../term.js';
+import { checkRequestId } from './find.js';
+
+const NO_INDEX = 0n;
+
+/** Defines a VM: its record, its unique name and the note of its request, in one transaction. */
+export async function defineVm(leading: Leading, request: DefineVmRequest): Promise<Vm> {
+  checkRequestId(request.requestId);
+  const earlier = await earlierResult(leading, request.requestId);
+  if (earlier !== undefined) return earlier;
+  const vm = plan(leading, request);
+  refuseTaken(leading, vm);
+  if (request.validateOnly) return vm;
+  const ops: TxnOp[] = [
+    await firstEpoch(leading, vm),
+    { op: 'cas', key: keys.vmName(vm.name), value: vm.id, index: NO_INDEX },
+    { op: 'cas', key: keys.vm(vm.id), value: vmCodec.encode(vm), index: NO_INDEX },
+  ];
+  if (request.requestId !== '') {
+    ops.push({ op: 'cas', key: keys.request(request.requestId), value: keys.vm(vm.id), index: NO_INDEX });
+  }
+  try {
+    const index = await leading.ledger.write(ops);
+    const record = { ...vm, etag: index.toString() };
+    leading.vms.put(vm.id, { record, index });
+    return record;
+  } catch (error) {
+    if (!(error instanceof LostTransaction)) throw error;
+    return (await earlierResult(leading, request.requestId)) ?? taken(vm, error);
+  }
+}
+
+/** Sets the first placement epoch above all that an earlier VM with this UUID used; yields the step that holds that. */
+async function firstEpoch(leading: Leading, vm: Vm): Promise<TxnOp> {
+  const key = keys.vmEpoch(vm.id);
+  const before = await leading.env.store.get(key, { consistency: 'consistent' });
+  const epoch = BigInt(before?.value ?? '0') + 1n;
+  vm.placement = { node: vm.homeNode, epoch, lastEpoch: epoch, migrationId: '' };
+  return { op: 'check', key, index: before?.index ?? NO_INDEX };
+}
+
+/** What an earlier request with this ID defined. */
+async function earlierResult(leading: Leading, requestId: string): Promise<Vm | undefined> {
+  if (requestId === '') return undefined;
+  const entry = await leading.env.store.get(keys.request(requestId), { consistency: 'consistent' });
+  if (entry === undefined) return undefined;
+  const stored = await leading.env.store.get(entry.value, { consistency: 'consistent' });
+  if (!entry.value.startsWith(keys.vms) || stored === undefined) {
+    throw invalidField('request_id', `${requestId}, which created ${entry.value}`, 'a new one');
+  }
+  return vmCodec.decode(stored.value, stored.index);
+}
+
+/** The record as it would be. Reads only. */
+function plan(leading: Leading, { spec, node, start, requestId }: DefineVmRequest): Vm {
+  const { env } = leading;
+  const given = spec ?? VmSpec.create();
+  const parsed = parseDomainXml(given.domainXml);
+  const id = parsed.uuid ?? env.random.uuid();
+  const full: VmSpec = {
+    ...given,
+    domainXml: parsed.uuid === undefined ? withUuid(given.domainXml, id) : given.domainXml,
+    memoryBytes: parsed.memoryBytes,
+    vcpus: parsed.vcpus,
+  };
+  for (const name of full.nodeLimit) checkNamedNode(leading, name, 'spec.node_limit');
+  const home = node === '' ? chooseNode(leading, full, {}) : checkNamedNode(leading, node, 'node');
+  if (full.nodeLimit.length > 0 && !full.nodeLimit.includes(home)) {
+    throw new LockstepError('NODE_LIMIT', `${home} is not in the VM's node limit`, { field: 'node', node: home });
+  }
+  const now = env.clock.wallTime();
+  return {
+    id,
+    name: parsed.name,
+    spec: full,
+    desired: start ? VmDesired.RUNNING : VmDesired.STOPPED,
+    homeNode: home,
+    placement: undefined,
+    status: undefined,
+    etag: '',
+    createTime: now,
+    updateTime: now,
+    requestId,
+  };
+}
+
+/** A name or UUID is taken by a VM of ours, or by a domain on some node that nobody has adopted. */
+function refuseTaken(leading: Leading, vm: Vm): void {
+  if (leading.vms.get(vm.id) !== undefined) throw idTaken(vm, 'a VM of this cluster');
+  for (const node of leading.nodes.nodes()) {
+    for (const report of node.report?.vms.values() ?? []) {
+      if (report.vmId === vm.id) throw idTaken(vm, `a domain on ${node.name}`);
+      if (report.name === vm.name && leading.vms.get(report.vmId) === undefined) {
+        throw nameTaken(vm, `an unmanaged domain on ${node.name}`);
+      }
+    }
+  }
+  if (leading.vms.all().some(({ record }) => record.name === vm.name)) throw nameTaken(vm, 'a VM of this cluster');
+}
+
+function taken(vm: Vm, { failedOp }: LostTransaction): never {
+  if (failedOp?.key === keys.vm(vm.id)) throw idTaken(vm, 'a VM of this cluster');
+  throw nameTaken(vm, 'a VM of this cluster');
+}
+
+function idTaken(vm: Vm, by: string): LockstepError {
+  return new LockstepError('VM_ID_TAKEN', `the UUID ${vm.id} is taken by ${by}`, {
+    field: 'spec.domain_xml:/domain/uuid',
+    got: vm.id,
+    want: 'a UUID that is not in use',
+    vm: vm.id,
+  });
+}
+
+function nameTaken(vm: Vm, by: string): LockstepError {
+  return new LockstepError('VM_NAME_TAKEN', `the name ${vm.name} is taken by ${by}`, {
+    field: 'spec.domain_xml:/domain/name',
+    got: vm.name,
+    want: 'a name that is not in use',
+    vm: vm.name,
+  });
+}

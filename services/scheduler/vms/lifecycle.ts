@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+import { VmDesired, VmState, type Vm } from '@lockstep/sdk/v1';
+import { LockstepError } from '../../core/errors/catalogue.js';
+import { vmCodec, type Stored } from '../../core/records/codec.js';
+import { keys } from '../../core/records/keys.js';
+import { retryLost } from '../ledger.js';
+import { openMigrationOf } from '../migrations/create.js';
+import type { MigrationQueue } from '../migrations/queue.js';
+import { durationOf } from '../migrations/attempt.js';
+import { checkNamedNode } from '../nodes/choose.js';
+import type { Leading } from '../term.js';
+import { findVm } from './find.js';
+import { withStatus } from './status.js';
+
+const AGENT_DEADLINE_MS = 30_000;
+const DEFAULT_SHUTDOWN_LIMIT = durationOf(180_000);
+const NOW = durationOf(0);
+
+/** Wants a VM to run: a fresh placement epoch opens the attempt, and the assignment carries it to the node. */
+export async function startVm(leading: Leading, idOrName: string, node: string): Promise<Vm> {
+  return await retryLost(leading.env, async () => {
+    const stored = findVm(leading, idOrName);
+    const { record } = stored;
+    refuseLocked(leading, record);
+    const { placement, desired } = record;
+    if (placement === undefined) throw new LockstepError('INTERNAL', `${record.name} has no placement`);
+    const target = node === '' ? placement.node : checkNamedNode(leading, node, 'node');
+    const { status } = withStatus(leading, record);
+    const gaveUp = status?.state === VmState.CRASHED || status?.state === VmState.ERROR;
+    if (target === placement.node && desired === VmDesired.RUNNING && !gaveUp) return record;
+    if (target !== placement.node) await leaveNode(leading, record);
+    const epoch = placement.lastEpoch + 1n;
+    return await writeVm(leading, stored, {
+      desired: VmDesired.RUNNING,
+      placement: { ...placement, node: target, epoch, lastEpoch: epoch },
+    });
+  });
+}
+
+/** Wants a VM to be stopped. An open migration is called off first; past its commit point its close is waited for. */
+export async function stopVm(
+  leading: Leading,
+  queue: MigrationQueue,
+  idOrName: string,
+  force: boolean,
+): Promise<Vm> {
+  const { record } = findVm(leading, idOrName);
+  const migration = openMigrationOf(leading, record.id);
+  if (migration !== undefined) {
+    await queue.cancel(migration.id).catch((error: unknown) => {
+      const late = error instanceof LockstepError && error.reason === 'PAST_POINT_OF_NO_RETURN';
+      if (!late) throw error;
+    });
+  }
+  const stopped = await retryLost(leading.env, async () => {
+    const stored = findVm(leading, record.id);
+    return stored.record.desired === VmDesired.STOPPED
+      ? stored.record
+      : await writeVm(leading, stored, { desired: VmDesired.STOPPED });
+  });
+  if (force) await orderStop(leading, stopped);
+  return stopped;
+}
+
+/** Restarts the guest's system in place. The order is given now; its end shows in the VM's state. */
+export function restartVm(leading: Leading, idOrName: string, force: boolean): Vm {
+  const { record } = findVm(leading, idOrName);
+  refuseLocked(leading, record);
+  const { status } = withStatus(leading, record);
+  if (status?.state !== VmState.RUNNING) {
+    throw new LockstepError('VM_NOT_RUNNING', `${record.name} does not run`, { vm: record.name });
+  }
+  const { client, header } = leading.orders.agent(status.node);
+  const limit = record.spec?.shutdownLimit ?? DEFAULT_SHUTDOWN_LIMIT;
+  const limitMs = force ? 0 : Number(limit.seconds) * 1000;
+  const order = { vmId: record.id, placementEpoch: record.placement?.epoch ?? 0n, migrationId: '' };
+  void client
+    .restartVm(
+      { header, order, shutdownLimit: force ? NOW : limit },
+      { deadlineMs: limitMs + AGENT_DEADLINE_MS, signal: leading.term.ended },
+    )
+    .catch((error: unknown) => {
+      leading.env.log.child(`vm/${record.name}`).error('the restart failed', { error });
+    });
+  return record;
+}
+
+/** Forgets a stopped VM: first its definition, then its record. A crash in between leaves a record that defines it anew. */
+export async function undefineVm(leading: Leading, idOrName: string): Promise<void> {
+  const { record, index } = findVm(leading, idOrName);
+  refuseLocked(leading, record);
+  const { status } = withStatus(leading, record);
+  if (record.desired === VmDesired.RUNNING || status?.state !== VmState.STOPPED) {
+    if (status?.reason === 'NODE_UNREACHABLE') {
+      throw new LockstepError('NODE_UNREACHABLE', status.detail, { node: status.node, vm: record.name });
+    }
+    throw new LockstepError('VM_RUNNING', `${record.name} is not stopped`, { vm: record.name });
+  }
+  await leaveNode(leading, record);
+  const ops = [
+    { op: 'delete-cas', key: keys.vm(record.id), index },
+    { op: 'delete', key: keys.vmName(record.name) },
+    { op: 'set', key: keys.vmEpoch(record.id), value: (record.placement?.lastEpoch ?? 0n).toString() },
+    ...(record.requestId === '' ? [] : [{ op: 'delete', key: keys.request(record.requestId) } as const]),
+  ] as const;
+  leading.vms.remove(record.id, await leading.ledger.write(ops));
+}
+
+/** The node gives a stopped VM up, durably, and removes its definition (INV-3, INV-5). */
+async function leaveNode(leading: Leading, vm: Vm): Promise<void> {
+  const placement = vm.placement;
+  if (placement === undefined) return;
+  const { client, header } = leading.orders.agent(placement.node);
+  const order = { vmId: vm.id, placementEpoch: placement.lastEpoch, migrationId: '' };
+  const call = { deadlineMs: AGENT_DEADLINE_MS, signal: leading.term.ended };
+  await client.giveUp({ header, order }, call);
+  await client.removeVm({ header, order }, call);
+}
+
+async function orderStop(leading: Leading, vm: Vm): Promise<void> {
+  if (vm.placement === undefined) return;
+  const { client, header } = leading.orders.agent(vm.placement.node);
+  const order = { vmId: vm.id, placementEpoch: vm.placement.epoch, migrationId: '' };
+  await client.stopVm(
+    { header, order, shutdownLimit: NOW },
+    { deadlineMs: AGENT_DEADLINE_MS, signal: leading.term.ended },
+  );
+}
+
+function refuseLocked(leading: Leading, vm: Vm): void {
+  const migration = openMigrationOf(leading, vm.id);
+  if (migration === undefined) return;
+  throw new LockstepError('VM_LOCKED', `${vm.name} is being moved`, { vm: vm.name, migration: migration.id });
+}
+
+async function writeVm(leading: Leading, stored: Stored<Vm>, change: Partial<Vm>): Promise<Vm> {
+  const next: Vm = { ...stored.record, ...change, updateTime: leading.env.clock.wallTime() };
+  const ops = [{ op: 'cas', key: keys.vm(next.id), value: vmCodec.encode(next), index: stored.index }] as const;
+  const index = await leading.ledger.write(ops);
+  const record = { ...next, etag: index.toString() };
+  leading.vms.put(next.id, { record, index });
+  return record;
+}
