@@ -37,8 +37,8 @@ export type TargetVote = ({ granted: true } & Vote) | { granted: false; refusals
 export interface RoomCheck {
   /** Why the guest does not fit; undefined: it does. */
   refusal(needBytes: bigint): Promise<string | undefined>;
-  /** Whether a vote whose time is over is kept, because somebody or something still depends on it. */
-  keepsVote(vmId: string): boolean;
+  /** Whether votes whose time is over are kept, because a leader is there to end them. */
+  keepsVotes(): boolean;
 }
 
 /**
@@ -267,14 +267,14 @@ export class TargetRole {
     await removeStandingCopy(hypervisor, order.vmId, order.placementEpoch);
   }
 
-  /** Nobody renewed the vote: unless something still depends on it, this end gives up by itself. */
+  /** Nobody renewed the vote: where no leader is there either, this end gives up by itself. */
   #lapse(order: OrderedVm): void {
     const { queues } = this.parts;
     const lapse = async (): Promise<void> => {
       const open = this.#openFor(order);
       if (open === undefined || !open.ttl.lapsed || open.finished !== undefined) return;
       if (this.parts.memory.isFinishing(order.vmId, order.migrationId)) return;
-      if (this.room.keepsVote(order.vmId)) {
+      if (this.room.keepsVotes()) {
         open.ttl.renew();
         return;
       }
