@@ -10,7 +10,7 @@ const OFF: DomainState = { state: 'off', reason: 'shutdown' };
 const PAUSED: DomainState = { state: 'paused', reason: 'user' };
 const INCOMING: DomainState = { state: 'paused', reason: 'migration' };
 
-const domain = (uuid: string, state: DomainState, gib: bigint, placementEpoch: bigint | undefined = 1n): Domain => ({
+const domain = (uuid: string, state: DomainState, gib: bigint, placementEpoch = 1n): Domain => ({
   uuid,
   name: uuid,
   state,
@@ -43,7 +43,7 @@ describe('the figures of a node: allocated, provisioned, promised', () => {
     ['a paused VM keeps its memory', [domain('v', PAUSED, 4n)], {}, [4, 4, 0]],
     ['an assigned VM that is not defined yet', [], { v: assigned(4n) }, [0, 4, 0]],
     ['an assigned VM that is defined counts once', [domain('v', RUNNING, 4n)], { v: assigned(4n) }, [4, 4, 0]],
-    ['an unmanaged VM takes memory, but does not belong here', [domain('v', RUNNING, 4n, undefined)], {}, [4, 0, 0]],
+    ['an unmanaged VM takes memory, but does not belong here', [{ ...domain('v', RUNNING, 4n), placementEpoch: undefined }], {}, [4, 0, 0]],
     ['a vote', [], { v: armed(4n) }, [0, 0, 4]],
     ['an incoming guest counts once, as promised', [domain('v', INCOMING, 4n)], { v: armed(4n) }, [0, 0, 4]],
     ['a guest that has arrived', [domain('v', RUNNING, 4n, 2n)], { v: armed(4n) }, [4, 4, 0]],

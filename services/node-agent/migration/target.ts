@@ -139,7 +139,11 @@ export class TargetRole {
 
   #openFor({ vmId, migrationId }: OrderedVm): Incoming | undefined {
     const open = this.#open.get(vmId);
-    return open?.order.migrationId === migrationId ? open : undefined;
+    if (open?.order.migrationId !== migrationId) return undefined;
+    if (open.finished !== undefined || !open.handle.lost.aborted) return open;
+    // What was prepared does not outlive its connection; only the domain tells what is left.
+    this.forget(vmId);
+    return undefined;
   }
 
   async #refusals(order: OrderedVm, request: PrepareRequest): Promise<Refusal[]> {
