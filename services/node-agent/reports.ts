@@ -18,9 +18,11 @@ export interface ReportInput {
 }
 
 /** One VM as this agent sees it: its domain, and what the agent knows better. Pure. */
-export function vmReport({ node, domain, usage, notes, known, ageMs }: ReportInput): VmReport {
+export function vmReport({ node, domain, usage, notes, known: better, ageMs }: ReportInput): VmReport {
   const { state, detail } = stateAndDetail(domain, notes);
   const running = runsVcpus(domain.state);
+  // The two are looked at apart: an end that only one of them has seen yet is told when both have.
+  const known = running && better?.state === VmState.CRASHED ? undefined : better;
   return {
     vmId: domain.uuid,
     name: domain.name,
