@@ -15,13 +15,10 @@ export const serversOf = (lab: Lab) => lab.hosts.map((host) => `${host.addresses
 function common(lab: Lab, host: HostLayout, service: ServiceName): object {
   return {
     node: host.name,
-    host_uuid: host.uuid,
     listen: `${host.addresses.a}:${ports[service]}`,
     advertise: `${host.addresses.a}:${ports[service]}`,
-    state_dir: join(host.dir, 'lockstep/state', service),
     consul: { address: `127.0.0.1:${consulPort}` },
     insecure: { allow_cidrs: [lab.networks.a.cidr, lab.networks.b.cidr] },
-    bmc_file: bmcFileOf(host),
   };
 }
 
@@ -33,18 +30,26 @@ function bmcFile(lab: Lab): object {
   return { nodes: Object.fromEntries(nodes) as object };
 }
 
+/** What a service is told besides. */
+function own(host: HostLayout, service: ServiceName): object {
+  switch (service) {
+    case 'node-agent':
+      return {
+        host_uuid: host.uuid,
+        state_dir: join(host.dir, 'lockstep/state', service),
+        hypervisor: { kind: 'libvirt', socket: '/run/libvirt/libvirt-sock', migration_address: host.addresses.a },
+        bmc_file: bmcFileOf(host),
+      };
+    case 'scheduler':
+    case 'fencer':
+      return {};
+  }
+}
+
 /** Every file that the service reads, with its text. */
-export function serviceConfigurations(
-  lab: Lab,
-  host: HostLayout,
-  service: ServiceName,
-): [file: string, text: string][] {
-  const own =
-    service === 'node-agent'
-      ? { hypervisor: { kind: 'libvirt', socket: '/run/libvirt/libvirt-sock', migration_address: host.addresses.a } }
-      : {};
+export function serviceConfigurations(lab: Lab, host: HostLayout, service: ServiceName): [file: string, text: string][] {
   return [
     [bmcFileOf(host), stringify(bmcFile(lab))],
-    [join(host.dir, 'lockstep', `${service}.yaml`), stringify({ ...common(lab, host, service), ...own })],
+    [join(host.dir, 'lockstep', `${service}.yaml`), stringify({ ...common(lab, host, service), ...own(host, service) })],
   ];
 }

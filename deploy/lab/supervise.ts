@@ -38,8 +38,9 @@ function readText(file: string): string | undefined {
 }
 
 export function readRecord(pidFile: string): ProcessRecord | undefined {
-  const [pid, startTicks, bootId] = readText(pidFile)?.trim().split(' ') ?? [];
-  if (pid === undefined || startTicks === undefined || bootId === undefined) return undefined;
+  const match = /^(\d+) (\d+) (\S+)\n$/.exec(readText(pidFile) ?? '');
+  if (match === null) return undefined;
+  const [, pid = '', startTicks = '', bootId = ''] = match;
   return { pid: Number(pid), startTicks, bootId };
 }
 
@@ -48,7 +49,7 @@ function thisBoot(): string {
 }
 
 export function stateOf(record: ProcessRecord | undefined): ProcessState {
-  if (record === undefined || record.bootId !== thisBoot()) return 'dead';
+  if (record?.bootId !== thisBoot()) return 'dead';
   const stat = readText(`/proc/${record.pid}/stat`);
   // The second field is the program's name in brackets, with whatever it contains.
   const [state, ...fields] = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? [];

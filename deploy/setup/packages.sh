@@ -6,7 +6,7 @@
 wanted_packages='
   libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils qemu-block-extra
   openipmi ipmitool iproute2 iptables binutils
-  python3-grpcio python3-protobuf protobuf-compiler protobuf-compiler-grpc'
+  python3-grpcio python3-protobuf protobuf-compiler protobuf-compiler-grpc libprotobuf-dev'
 
 consul_cache=${LOCKSTEP_CACHE:-/var/cache/lockstep}/consul
 policy=/usr/sbin/policy-rc.d

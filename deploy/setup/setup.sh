@@ -27,7 +27,7 @@ quietly() {
 }
 
 node_modules() {
-  wanted=$(cat package-lock.json package.json clients/*/package.json services/package.json | cksum)
+  wanted=$(cksum <package-lock.json)
   stamp=node_modules/.lockstep-installed
   [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return 0
   say 'installing node modules (npm ci)'

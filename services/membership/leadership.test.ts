@@ -2,11 +2,12 @@
 import { describe, expect, it } from 'vitest';
 import { keys } from '../core/records/keys.js';
 import { createVirtualClock } from '../platform/clock/virtual.js';
+import { createMemoryLogger } from '../platform/log/memory.js';
 import { createSeededRandom } from '../platform/random/seeded.js';
 import { storeOn } from '../platform/store/assemble.js';
 import { createEmbeddedStore } from '../platform/store/embedded.js';
 import { check, createLeadership, type Leadership, type LeadershipOptions, type Term } from './leadership.js';
-import { createMemoryLog, cuttable } from './test-world.js';
+import { cuttable } from './test-world.js';
 
 const LOCK = keys.leader('scheduler');
 
@@ -27,7 +28,7 @@ function createWorld() {
     const terms: Term[] = [];
     const { driver, cut } = cuttable(server.driver(name));
     const leadership = createLeadership({
-      env: { clock, random, log: createMemoryLog(), store: storeOn(driver, { clock, random }) },
+      env: { clock, random, log: createMemoryLogger(() => clock.nowMs()), store: storeOn(driver, { clock, random }) },
       role: 'scheduler',
       name,
       address: `${name}:7702`,
@@ -152,6 +153,19 @@ describe('a leadership', () => {
     expect(epochs).toEqual([1n, 2n, 3n, 4n]);
     expect(a.leadership.leader()).toMatchObject({ kind: 'self', epoch: 4n });
     await close(a.leadership);
+  });
+
+  it("is nobody's while the store still shows a life of this replica that is over", async () => {
+    const { clock, replica, close } = createWorld();
+    const before = replica('a');
+    await clock.advance(100);
+    before.cut(true);
+    const after = replica('a');
+    await clock.advance(2_000);
+    expect(after.leadership.leader()).toEqual({ kind: 'none' });
+    await clock.advance(60_000);
+    expect(after.leadership.leader()).toMatchObject({ kind: 'self', epoch: 2n });
+    await close(before.leadership, after.leadership);
   });
 
   it('waits for the orderly end of the last term, within a bound', async () => {

@@ -1,43 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Node, WatchNodeResponse, type NodeAgentServiceClient, type WatchNodeRequest } from '@lockstep/sdk/v1';
+import {
+  Node,
+  WatchNodeResponse,
+  type FencerServiceClient,
+  type FencerServiceImplementation,
+  type NodeAgentServiceClient,
+  type WatchNodeRequest,
+} from '@lockstep/sdk/v1';
+import { Metadata, type CallContext } from 'nice-grpc-common';
 import { LockstepError } from '../core/errors/catalogue.js';
 import { nodeCodec } from '../core/records/codec.js';
 import { keys } from '../core/records/keys.js';
 import { createVirtualClock, type VirtualClock } from '../platform/clock/virtual.js';
 import type { Env } from '../platform/env.js';
-import type { LogFields, Logger, LogState } from '../platform/log/log.js';
+import { createMemoryLogger, type MemoryLogger } from '../platform/log/memory.js';
 import type { PeerCall } from '../platform/rpc/peers.js';
 import { createSeededRandom } from '../platform/random/seeded.js';
 import { storeOn } from '../platform/store/assemble.js';
 import type { StoreDriver } from '../platform/store/driver.js';
 import { createEmbeddedStore, type EmbeddedStore } from '../platform/store/embedded.js';
 import { StoreError, type Lease } from '../platform/store/store.js';
-
-export interface LogLine {
-  state: LogState;
-  subtask: string;
-  message: string;
-  fields: LogFields;
-}
-
-/** A logger that keeps its lines, for tests. */
-export function createMemoryLog(lines: LogLine[] = [], subtask = ''): Logger {
-  const log = (state: LogState, message: string, fields: LogFields = {}): void => {
-    lines.push({ state, subtask, message, fields });
-  };
-  const lineOf = (state: LogState) => (message: string, fields?: LogFields) => {
-    log(state, message, fields);
-  };
-  return {
-    log,
-    ok: lineOf('o'),
-    error: lineOf('e'),
-    warn: lineOf('w'),
-    info: lineOf('i'),
-    debug: lineOf('d'),
-    child: (name) => createMemoryLog(lines, subtask === '' ? name : `${subtask}/${name}`),
-  };
-}
 
 /** A driver of a client that can be cut off from the store: nothing goes out or comes back any more. */
 export function cuttable(driver: StoreDriver): { driver: StoreDriver; cut: (isCut: boolean) => void } {
@@ -195,12 +177,27 @@ export class FakeAgent {
   }
 }
 
+/** What a call brings along when it arrives. */
+export function callContext({ metadata, signal }: { metadata?: Metadata; signal?: AbortSignal } = {}): CallContext {
+  const ignore = (): void => undefined;
+  return {
+    metadata: metadata ?? Metadata(),
+    peer: 'test',
+    header: Metadata(),
+    trailer: Metadata(),
+    sendHeader: ignore,
+    signal: signal ?? new AbortController().signal,
+  };
+}
+
 /** A store, a clock and agents of a small cluster, for tests. */
 export interface World {
   clock: VirtualClock;
   server: EmbeddedStore;
-  lines: LogLine[];
+  log: MemoryLogger;
   agent(name: string): FakeAgent;
+  /** Makes a Fencer reachable by the others, at its address. */
+  serveFencer(address: string, implementation: FencerServiceImplementation): void;
   /** The Env of a service; `cut` takes the store away from it and gives it back. */
   envOf(name: string): { env: Env; cut: (isCut: boolean) => void };
 }
@@ -208,7 +205,7 @@ export interface World {
 export function createWorld(seed = 'world'): World {
   const clock = createVirtualClock();
   const server = createEmbeddedStore({ clock, random: createSeededRandom({ seed, clock }) });
-  const lines: LogLine[] = [];
+  const log = createMemoryLogger(() => clock.nowMs());
   const agents = new Map<string, FakeAgent>();
   const clientOf = (address: string): NodeAgentServiceClient<PeerCall> => {
     const name = address.split(':')[0] ?? '';
@@ -224,17 +221,31 @@ export function createWorld(seed = 'world'): World {
       },
     });
   };
+  const fencers = new Map<string, FencerServiceImplementation>();
+  const fencerAt = (address: string): FencerServiceClient<PeerCall> =>
+    new Proxy({} as FencerServiceClient<PeerCall>, {
+      get: (_, method) => (request: unknown, options?: { metadata?: Metadata; signal?: AbortSignal }) => {
+        const call = Reflect.get(fencers.get(address) ?? {}, method) as
+          | ((request: unknown, context: CallContext) => unknown)
+          | undefined;
+        if (call !== undefined) return call(request, callContext(options));
+        return Promise.reject(new LockstepError('NODE_UNREACHABLE', `nobody listens at ${address}`, { address }));
+      },
+    });
   const none = (): never => {
-    throw new Error('this world has agents only');
+    throw new Error('this world has no Scheduler');
   };
   const world: World = {
     clock,
     server,
-    lines,
+    log,
     agent: (name) => {
       const agent = agents.get(name) ?? new FakeAgent(world, name);
       agents.set(name, agent);
       return agent;
+    },
+    serveFencer: (address, implementation) => {
+      fencers.set(address, implementation);
     },
     envOf: (name) => {
       const { driver, cut } = cuttable(server.driver(name));
@@ -243,8 +254,8 @@ export function createWorld(seed = 'world'): World {
         clock,
         random,
         store: storeOn(driver, { clock, random }),
-        log: createMemoryLog(lines, name),
-        peers: { agent: clientOf, scheduler: none, fencer: none },
+        log: log.child(name),
+        peers: { agent: clientOf, scheduler: none, fencer: fencerAt },
         points: () => Promise.resolve(),
       };
       return { env, cut };

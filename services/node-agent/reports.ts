@@ -2,7 +2,7 @@
 import { VmState, type VmReport } from '@lockstep/sdk/v1';
 import type { Domain, DomainUsage } from '../platform/hypervisor/hypervisor.js';
 import { runsVcpus, stateOf } from './domain-states.js';
-import { durationOf } from './durations.js';
+import { durationOf } from '../core/duration.js';
 import { isIncoming } from './facts.js';
 import type { VmNotes } from './memory-document.js';
 import type { KnownBetter } from './vm-worker.js';

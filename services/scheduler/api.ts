@@ -12,7 +12,7 @@ import {
 } from '@lockstep/sdk/v1';
 import { LockstepError } from '../core/errors/catalogue.js';
 import { isTerminal } from '../core/migration/transitions.js';
-import type { Leadership } from '../membership/leadership.js';
+import type { LeaderView } from '../membership/leadership.js';
 import type { Env } from '../platform/env.js';
 import { implement } from '../platform/rpc/implement.js';
 import { clusterOf } from './cluster.js';
@@ -37,7 +37,7 @@ export interface LeaderDesk {
 /** The API as the leader answers it. Between winning the lock and having read all records nobody leads yet. */
 export function createApi(
   env: Env,
-  leadership: Leadership,
+  leader: () => LeaderView,
   desk: () => LeaderDesk | undefined,
 ): SchedulerServiceImplementation {
   const led = (): LeaderDesk => {
@@ -120,7 +120,7 @@ export function createApi(
       }
     },
     explainPlacement: async ({ vm }) => Promise.resolve(explainPlacement(led().leading, findVm(led().leading, vm).record)),
-    getCluster: async () => Promise.resolve({ cluster: await clusterOf(env, leadership, led()) }),
+    getCluster: async () => Promise.resolve({ cluster: await clusterOf(env, leader(), led()) }),
   });
 }
 

@@ -3,19 +3,18 @@ import { Cluster, LeaderRole, type Leader } from '@lockstep/sdk/v1';
 import { isTerminal } from '../core/migration/transitions.js';
 import { leaderCodec } from '../core/records/codec.js';
 import { keys } from '../core/records/keys.js';
-import type { Leadership } from '../membership/leadership.js';
+import type { LeaderView } from '../membership/leadership.js';
 import type { Env } from '../platform/env.js';
 import type { LeaderDesk } from './api.js';
 import { VERSION } from '../core/version.js';
-import { durationOf } from './migrations/attempt.js';
+import { durationOf } from '../core/duration.js';
 import { nodesNow } from './nodes/view.js';
 
 const ROLES = { scheduler: LeaderRole.SCHEDULER, fencer: LeaderRole.FENCER } as const;
 
 /** The cluster at a glance. */
-export async function clusterOf(env: Env, leadership: Leadership, { leading }: LeaderDesk): Promise<Cluster> {
+export async function clusterOf(env: Env, self: LeaderView, { leading }: LeaderDesk): Promise<Cluster> {
   const nodes = nodesNow(leading);
-  const self = leadership.leader();
   return Cluster.create({
     leaders: await Promise.all([leaderOf(env, 'scheduler'), leaderOf(env, 'fencer')]),
     nodesTotal: nodes.length,

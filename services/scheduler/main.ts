@@ -1,13 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
+import { SchedulerServiceDefinition } from '@lockstep/sdk/v1';
 import { z } from 'zod';
-import { addressOf, commonKeys, runService } from '../platform/process/run.js';
+import { commonKeys, runService } from '../platform/process/run.js';
+import { service } from '../platform/rpc/implement.js';
 import { createScheduler } from './scheduler.js';
 
 await runService({
   name: 'scheduler',
   schema: z.strictObject(commonKeys),
   build: (env, config) => {
-    const scheduler = createScheduler(env, { name: config.node, address: addressOf(config) });
-    return Promise.resolve({ services: [scheduler.service], close: () => scheduler.close() });
+    const scheduler = createScheduler(env, { name: config.node });
+    return Promise.resolve({
+      services: [service(SchedulerServiceDefinition, scheduler.implementation)],
+      start: (address) => {
+        scheduler.start(address);
+      },
+      close: () => scheduler.close(),
+    });
   },
 });

@@ -5,7 +5,7 @@ import {
   Migration,
   MigrationMode,
   MigrationRole,
-  MigrationState,
+  MigrationState as State,
   MigrationStep,
   Node,
   NodeJudgement,
@@ -22,12 +22,12 @@ import { createServer, ServerError, Status, type Server } from 'nice-grpc';
 import { ErrorInfo, errorDetailsServerMiddleware, RichServerError } from 'nice-grpc-error-details';
 
 /** What becomes of a migration is told by the node it goes to. */
-const STORY_OF_TARGET: Readonly<Record<string, readonly MigrationState[]>> = {
-  succeeds: [MigrationState.PREPARING, MigrationState.TRANSFERRING, MigrationState.COMMITTING, MigrationState.SUCCEEDED],
-  aborts: [MigrationState.PREPARING, MigrationState.TRANSFERRING, MigrationState.ABORTING, MigrationState.ABORTED],
-  fails: [MigrationState.PREPARING, MigrationState.TRANSFERRING, MigrationState.FAILED],
-  hangs: [MigrationState.PREPARING, MigrationState.TRANSFERRING],
-  novel: [99 as MigrationState, MigrationState.SUCCEEDED],
+const STORY_OF_TARGET: Readonly<Record<string, readonly State[]>> = {
+  succeeds: [State.PREPARING, State.TRANSFERRING, State.COMMITTING, State.SUCCEEDED],
+  aborts: [State.PREPARING, State.TRANSFERRING, State.ABORTING, State.ABORTED],
+  fails: [State.PREPARING, State.TRANSFERRING, State.FAILED],
+  hangs: [State.PREPARING, State.TRANSFERRING],
+  novel: [99 as State, State.SUCCEEDED],
 };
 
 const STEP_MS = 15;
@@ -86,9 +86,9 @@ export class PlayedCluster {
       name,
       () => refuse(Status.UNIMPLEMENTED, 'NOT_IMPLEMENTED', `${name} is not played`),
     ]);
-    const implementation = { ...Object.fromEntries(unimplemented), ...this.#methods() } as SchedulerServiceImplementation;
+    const methods = { ...Object.fromEntries(unimplemented), ...this.#methods() } as SchedulerServiceImplementation;
     this.#server = createServer().use(errorDetailsServerMiddleware);
-    this.#server.add(SchedulerServiceDefinition, implementation);
+    this.#server.add(SchedulerServiceDefinition, methods);
     this.address = `127.0.0.1:${String(await this.#server.listen('127.0.0.1:0'))}`;
   }
 
@@ -98,12 +98,14 @@ export class PlayedCluster {
 
   #vm(name: string): Vm {
     const vm = this.vms.get(name) ?? [...this.vms.values()].find(({ id }) => id === name);
-    return vm ?? refuse(Status.NOT_FOUND, 'VM_NOT_FOUND', `no VM is called ${name}`, { vm: name, hint: 'lockstep vm list' });
+    const metadata = { vm: name, hint: 'lockstep vm list' };
+    return vm ?? refuse(Status.NOT_FOUND, 'VM_NOT_FOUND', `no VM is called ${name}`, metadata);
   }
 
   #migration(id: string): Migration {
     const migration = this.migrations.get(id);
-    return migration ?? refuse(Status.NOT_FOUND, 'MIGRATION_NOT_FOUND', `no migration ${id}`, { hint: 'lockstep migration list' });
+    const metadata = { hint: 'lockstep migration list' };
+    return migration ?? refuse(Status.NOT_FOUND, 'MIGRATION_NOT_FOUND', `no migration ${id}`, metadata);
   }
 
   #methods(): Partial<SchedulerServiceImplementation> {
@@ -185,7 +187,7 @@ export class PlayedCluster {
       sourceNode: 'h1',
       targetNode,
       modeRequested: mode,
-      state: MigrationState.PENDING,
+      state: State.PENDING,
       createTime: new Date(),
     });
     this.migrations.set(migration.id, migration);
@@ -213,22 +215,22 @@ export class PlayedCluster {
 }
 
 /** Brings a migration to a state, with what the real thing says along with it. */
-function tell(migration: Migration, state: MigrationState): void {
+function tell(migration: Migration, state: State): void {
   migration.state = state;
-  if (state === MigrationState.TRANSFERRING) {
+  if (state === State.TRANSFERRING) {
     migration.progress = Migration.fromPartial({
       progress: { memorySentBytes: 64n << 20n, memoryRemainingBytes: 16n << 20n, memoryTotalBytes: 80n << 20n },
     }).progress;
   }
-  if (state === MigrationState.ABORTED) {
+  if (state === State.ABORTED) {
     migration.reason = 'NOT_CONVERGED';
     migration.detail = 'the guest dirties memory faster than the link';
   }
-  if (state === MigrationState.FAILED) {
+  if (state === State.FAILED) {
     migration.reason = 'RESTARTED_COLD';
     migration.detail = 'both sides were lost; it was started anew on h1';
   }
-  if (state === MigrationState.SUCCEEDED) {
+  if (state === State.SUCCEEDED) {
     migration.modeUsed = MigrationMode.LIVE_ONLY;
     migration.outcome = Migration.fromPartial({
       outcome: { downtime: { nanos: 41_000_000 }, gap: { nanos: 2_100_000 }, total: { seconds: 3n } },

@@ -1,35 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync, mkdirSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { PlayedCluster } from './cli-cluster.js';
-
-const PROGRAM = fileURLToPath(new URL('../../clients/cli/dist/main.js', import.meta.url));
-
-interface Ended {
-  code: number | null;
-  signal: string | null;
-  stdout: string;
-  stderr: string;
-}
-
-interface Running {
-  child: ChildProcess;
-  ended: Promise<Ended>;
-  /** Resolves once stderr holds this text. */
-  says(text: string): Promise<void>;
-}
+import { startProgram, type Ended, type Running } from './cli-process.js';
 
 let folder: string;
 let cluster: PlayedCluster;
 
 beforeAll(() => {
-  if (!existsSync(PROGRAM)) throw new Error(`${PROGRAM} is missing: npm run build`);
   folder = mkdtempSync(join(tmpdir(), 'lockstep-cli-'));
 });
 
@@ -47,40 +29,7 @@ afterEach(() => {
 });
 
 function start(args: readonly string[], env: Record<string, string> = {}, stdin = ''): Running {
-  const child = spawn(process.execPath, [PROGRAM, ...args], {
-    env: { PATH: process.env['PATH'] ?? '', HOME: folder, LOCKSTEP_SERVER: cluster.address, ...env },
-    stdio: ['pipe', 'pipe', 'pipe'],
-  });
-  let stdout = '';
-  let stderr = '';
-  const listeners = new Set<() => void>();
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    stderr += text;
-    for (const listener of listeners) listener();
-  });
-  child.stdin.on('error', () => undefined);
-  child.stdin.end(stdin);
-  const ended = new Promise<Ended>((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', (code, signal) => {
-      resolve({ code, signal, stdout, stderr });
-    });
-  });
-  const says = (text: string): Promise<void> =>
-    new Promise((resolve, reject) => {
-      const look = (): void => {
-        if (!stderr.includes(text)) return;
-        listeners.delete(look);
-        resolve();
-      };
-      listeners.add(look);
-      void ended.then(() => {
-        reject(new Error(`it ended without saying "${text}":\n${stderr}`));
-      });
-      look();
-    });
-  return { child, ended, says };
+  return startProgram(args, { HOME: folder, LOCKSTEP_SERVER: cluster.address, ...env }, stdin);
 }
 
 async function lockstep(...args: string[]): Promise<Ended> {
@@ -103,10 +52,6 @@ describe('output', () => {
     expect(stdout).toMatch(/^NAME {2}STATE +DESIRED +NODE +MEMORY +VCPUS +AGE\nc1 +RUNNING.*\nc2 +STOPPED.*\n$/);
     expect(stdout).not.toContain('\u001b');
     expect(code).toBe(0);
-  });
-
-  it('leaves the first line out with --no-headers', async () => {
-    expect((await lockstep('vm', 'list', '--no-headers')).stdout).toMatch(/^c1 /);
   });
 
   it('prints valid JSON, lists as arrays, with 64-bit numbers kept whole', async () => {
@@ -137,10 +82,10 @@ describe('output', () => {
     expect(await running.ended).toMatchObject({ code: 0, stderr: '' });
   });
 
-  it.each([['cluster', 'status'], ['node', 'list'], ['node', 'show', 'h1'], ['vm', 'show', 'c1'], ['version']])(
-    'serves people and programs: %s %s %s',
-    async (...args) => {
-      const words = args.filter((word) => typeof word === 'string');
+  it.each(['cluster status', 'node list', 'node show h1', 'vm show c1', 'version'])(
+    'serves people and programs: %s',
+    async (line) => {
+      const words = line.split(' ');
       const table = await lockstep(...words);
       expect(table).toMatchObject({ code: 0, stderr: '' });
       expect(table.stdout).not.toBe('');
@@ -191,10 +136,6 @@ describe('finding the cluster', () => {
     expect(stderr).toContain('next: ');
     expect(code).toBe(5);
   });
-
-  it('refuses an address without a port', async () => {
-    expect(await lockstep('vm', 'list', '--server', 'somewhere')).toMatchObject({ code: 2, stdout: '' });
-  });
 });
 
 describe('failures', () => {
@@ -205,24 +146,13 @@ describe('failures', () => {
     [['vm', 'migrate', 'c1', 'h1'], 4, 'SAME_NODE', 'lockstep vm show c1'],
     [['migration', 'cancel', 'm'], 4, 'PAST_POINT_OF_NO_RETURN', 'lockstep migration watch m'],
     [['vm', 'restart', 'c1'], 1, 'NOT_IMPLEMENTED', 'lockstep'],
-    [['vm', 'migrate', 'c1', 'h2', '--shutdown', '--force-live'], 2, 'USAGE', 'lockstep vm migrate --help'],
-    [['vm', 'migrate', 'c1', 'h2', '--bandwidth', 'fast'], 2, 'USAGE', 'lockstep vm migrate --help'],
     [['vm', 'lsit'], 2, 'USAGE', 'lockstep vm --help'],
-    [['vm', 'list', '-o', 'xml'], 2, 'USAGE', 'lockstep --help'],
-    [['vm', 'define', 'nosuch.xml'], 2, 'FILE_UNREADABLE', 'lockstep vm define --help'],
     [['vm', 'undefine', 'c1'], 2, 'CONFIRMATION_NEEDED', 'lockstep vm undefine c1 --yes'],
   ] as const)('%j exits %i with %s', async (args, code, reason, next) => {
     const ended = await lockstep(...args);
     expect(ended).toMatchObject({ code, stdout: '' });
     expect(ended.stderr).toContain(`reason: ${reason}`);
     expect(ended.stderr).toContain(`next:   ${next}`);
-  });
-
-  it('shows help on stderr and exits 2 where a command is missing, on stdout and 0 where it was asked for', async () => {
-    expect(await lockstep('vm')).toMatchObject({ code: 2, stdout: '' });
-    const help = await lockstep('vm', '--help');
-    expect(help).toMatchObject({ code: 0, stderr: '' });
-    expect(help.stdout).toContain('migrate');
   });
 });
 
@@ -335,7 +265,8 @@ describe('vm migrate', () => {
 
   it.each(['vm migrate', 'migration watch'])('%s lets go at Ctrl-C and says how to come back', async (words) => {
     const queued = await lockstep('vm', 'migrate', 'c1', 'hangs', '-o', 'name');
-    const args = words === 'vm migrate' ? ['vm', 'migrate', 'c1', 'hangs', '--wait'] : ['migration', 'watch', queued.stdout.trim()];
+    const watch = ['migration', 'watch', queued.stdout.trim()];
+    const args = words === 'vm migrate' ? ['vm', 'migrate', 'c1', 'hangs', '--wait'] : watch;
     const running = start(args);
     await running.says('TRANSFERRING');
     running.child.kill('SIGINT');

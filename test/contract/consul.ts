@@ -109,7 +109,7 @@ export async function startConsul({ acl = false, tls }: ConsulServerOptions = {}
   const kill = async (): Promise<void> => {
     const dying = child;
     child = undefined;
-    if (dying === undefined || dying.exitCode !== null || dying.signalCode !== null) return;
+    if (dying?.exitCode !== null || dying.signalCode !== null) return;
     const gone = new Promise((resolve) => dying.once('exit', resolve));
     dying.kill('SIGKILL');
     await gone;

@@ -57,7 +57,7 @@ describe('buf curl through reflection', () => {
     ]);
     const methods = (await curl('', '--list-methods')).stdout;
     for (const { fullName, methods: own } of [SchedulerServiceDefinition, NodeAgentServiceDefinition, FencerServiceDefinition]) {
-      for (const { name } of Object.values(own)) expect(methods).toContain(`${fullName}/${name}\n`);
+      for (const { name } of Object.values<{ name: string }>(own)) expect(methods).toContain(`${fullName}/${name}\n`);
     }
   });
 

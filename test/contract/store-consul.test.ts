@@ -2,6 +2,7 @@
 import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import http from 'node:http';
+import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -104,6 +105,51 @@ describe('Consul that is not there', () => {
     expect((await failureOf(store.list('contract/'))).kind).toBe('unavailable');
     const write = await failureOf(store.txn([{ op: 'set', key: 'contract/a', value: 'x' }]));
     expect(write.kind).toBe(status === 404 ? 'invalid' : 'unknown-outcome');
+  });
+
+  it('and its answer is cut in the middle: a read fails, a write is unsure', async () => {
+    const address = await serve((response) => {
+      response.writeHead(200, { 'x-consul-index': '7', 'content-length': '100' }).write('[{"Key": "contract/a"', () => {
+        response.destroy();
+      });
+    });
+    const store = open({ address });
+    expect((await failureOf(store.get('contract/a'))).kind).toBe('unavailable');
+    const write = await failureOf(store.txn([{ op: 'set', key: 'contract/a', value: 'x' }]));
+    expect(write.kind).toBe('unknown-outcome');
+  });
+
+  it('and closes a kept-alive connection just as it is used again: a read is repeated, a write is unsure', async () => {
+    const used = new WeakSet();
+    const address = await serve((response) => {
+      const { socket } = response;
+      if (socket === null || used.has(socket)) {
+        response.destroy();
+      } else {
+        used.add(socket);
+        response.writeHead(404, { 'x-consul-index': '7' }).end();
+      }
+    });
+    const store = open({ address });
+    for (let i = 0; i < 3; i++) expect(await store.get('contract/a')).toBeUndefined();
+    const write = await failureOf(store.txn([{ op: 'set', key: 'contract/a', value: 'x' }]));
+    expect(write.kind).toBe('unknown-outcome');
+  });
+
+  it('and takes the connection without a word of TLS: given up on early, with nothing sent', async () => {
+    const sockets: Socket[] = [];
+    const silent = createServer((socket) => sockets.push(socket));
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => {
+      for (const socket of sockets) socket.destroy();
+      silent.close();
+    });
+    const bound = silent.address();
+    const port = bound !== null && typeof bound === 'object' ? bound.port : 0;
+    const store = open({ address: `https://127.0.0.1:${String(port)}` });
+    const write = await failureOf(store.txn([{ op: 'set', key: 'contract/a', value: 'x' }]));
+    expect(write.kind).toBe('unavailable');
+    expect(write.message).toContain('no connection within');
   });
 
   it('and a server without a leader answers: not taken for the truth unless stale will do', async () => {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { accessSync, constants } from 'node:fs';
-import type { Lockstep } from '@lockstep/sdk';
-import { contextFilePath, messageOf, readContext, type Context, type TlsFiles } from './context-file.js';
+import type { Lockstep, TlsFiles } from '@lockstep/sdk';
+import { contextFilePath, messageOf, readContext, type Context } from './context-file.js';
 import { usageError } from './exit.js';
 
 /** Where to look for the cluster, as the command line says it. */

@@ -2,15 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
+import type { TlsFiles } from '@lockstep/sdk';
 import { parse, YAMLParseError } from 'yaml';
 import { usageError } from './exit.js';
-
-/** PEM files of a mutual TLS connection, by path: the authority of both sides, and who we are. */
-export interface TlsFiles {
-  caFile: string;
-  certFile: string;
-  keyFile: string;
-}
 
 /** A cluster by name. */
 export interface Context {
@@ -43,7 +37,8 @@ export function readContext(path: string, name: string | undefined): Context | u
   const current = name ?? string(file['current'], path, 'current');
   const contexts = object(file['contexts'], path, 'contexts');
   if (!Object.hasOwn(contexts, current)) {
-    throw usageError('CONTEXT_UNKNOWN', `${path} has no context "${current}"; it has: ${Object.keys(contexts).join(', ')}`);
+    const known = Object.keys(contexts).join(', ');
+    throw usageError('CONTEXT_UNKNOWN', `${path} has no context "${current}"; it has: ${known}`);
   }
   return readOne(contexts[current], path, `contexts.${current}`);
 }

@@ -1,55 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Lockstep } from '@lockstep/sdk';
 import { MigrationState, type Migration } from '@lockstep/sdk/v1';
+import { attached, Patience } from './attached.js';
 import { CommandError, ExitCode } from './exit.js';
 import { Progress } from './output/progress.js';
-import { formatMs } from './output/units.js';
 import { migrationState } from './output/views/migration.js';
 import type { Terminal } from './terminal.js';
-
-/** Stops a wait early, with what the user is told then. */
-type Stop = (why: CommandError) => void;
-
-export interface WaitLimits {
-  timeoutMs: number;
-  /** What goes on after the command let go, as a clause: "the migration goes on". */
-  goesOn: string;
-  /** How to come back to it. */
-  next: string;
-}
-
-/**
- * Waits for something that goes on without us. Ctrl-C and the limit let go of it; so does `stop`. `wait` is given a
- * signal that ends it.
- */
-export async function attached<T>(
-  terminal: Terminal,
-  { timeoutMs, goesOn, next }: WaitLimits,
-  wait: (signal: AbortSignal, stop: Stop) => Promise<T>,
-): Promise<T> {
-  const controller = new AbortController();
-  let stopped: CommandError | undefined;
-  const stop: Stop = (why) => {
-    stopped ??= why;
-    controller.abort(why);
-  };
-  const forgetInterrupt = terminal.onInterrupt(() => {
-    stop(new CommandError(ExitCode.DETACHED, 'DETACHED', `detached; ${goesOn}`, next));
-  });
-  const timer = setTimeout(() => {
-    const message = `still not there after ${formatMs(timeoutMs)}; ${goesOn}`;
-    stop(new CommandError(ExitCode.UNAVAILABLE, 'WAIT_TIMEOUT', message, next));
-  }, timeoutMs);
-  try {
-    return await wait(controller.signal, stop);
-  } catch (error) {
-    // What the wait rejects with once it was stopped says less than why it was.
-    throw stopped ?? error;
-  } finally {
-    clearTimeout(timer);
-    forgetInterrupt();
-  }
-}
 
 /** How long a migration may be UNCERTAIN before a person is called. */
 const UNCERTAIN_PATIENCE_MS = 60_000;
@@ -68,25 +24,20 @@ export async function followMigration(
   { timeoutMs, uncertainMs = UNCERTAIN_PATIENCE_MS }: FollowLimits,
 ): Promise<Migration> {
   const progress = new Progress(terminal);
-  let patience: NodeJS.Timeout | undefined;
+  const patience = new Patience(uncertainMs);
   const limits = { timeoutMs, goesOn: 'the migration goes on', next: `lockstep migration watch ${id}` };
   try {
     return await attached(terminal, limits, async (signal, stop) => {
       const onUpdate = (migration: Migration): void => {
         progress.show(migration);
-        if (migration.state !== MigrationState.UNCERTAIN) {
-          clearTimeout(patience);
-          patience = undefined;
-        } else {
-          patience ??= setTimeout(() => {
-            stop(uncertain(migration));
-          }, uncertainMs);
-        }
+        patience.look(migration.state === MigrationState.UNCERTAIN, () => {
+          stop(uncertain(migration));
+        });
       };
       return await cluster.waitForMigration(id, { signal, onUpdate });
     });
   } finally {
-    clearTimeout(patience);
+    patience.end();
     progress.end();
   }
 }

@@ -9,11 +9,11 @@ interface PageRequest {
   pageToken: string;
 }
 
+/** Reads one page of a list; an empty token stands for the first page, and for none after it. */
+export type ReadPage<T> = (request: PageRequest) => Promise<{ items: readonly T[]; nextPageToken: string }>;
+
 /** All items of a paged list, at most `limit`. */
-export async function allPages<T>(
-  read: (request: PageRequest) => Promise<{ items: readonly T[]; nextPageToken: string }>,
-  limit = Number.POSITIVE_INFINITY,
-): Promise<T[]> {
+export async function allPages<T>(read: ReadPage<T>, limit = Number.POSITIVE_INFINITY): Promise<T[]> {
   const items: T[] = [];
   let pageToken = '';
   for (let page = 0; page < MOST_PAGES; page += 1) {

@@ -24,7 +24,7 @@ Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 not found, 4 precondition or confli
 export function buildProgram(terminal: Terminal, exitWith: (exitCode: number) => void): Command {
   const program = new Command('lockstep')
     .description('Virtual machines on many hosts: placed, moved live and kept running')
-    .option('--server <host:port,…>', 'the cluster: any of its Schedulers; else LOCKSTEP_SERVER, else the context file')
+    .option('--server <host:port,…>', 'any Scheduler of the cluster; else LOCKSTEP_SERVER, else the context file')
     .option('--context <name>', 'a cluster of the context file, instead of its current one')
     .option('--tls-ca <file>', "the servers' certificate authority, PEM")
     .option('--tls-cert <file>', 'our certificate, PEM')

@@ -35,19 +35,35 @@ export async function withCluster(
   work: (work: Work) => Promise<void>,
 ): Promise<void> {
   const options = command.optsWithGlobals<GlobalOptions>();
-  const cluster = await openCluster(findCluster(options, terminal.env), options.deadline);
+  const context = findCluster(options, terminal.env);
+  const cluster = await openCluster(context, options.deadline);
   try {
     await work({ cluster, printer: printerOf(command, terminal), terminal });
+  } catch (error) {
+    throw isUnreachable(error) ? nobodyAnswers(context.servers, error) : error;
   } finally {
-    await cluster.close();
+    cluster.close();
   }
+}
+
+function isUnreachable(error: unknown): error is ApiError {
+  return error instanceof ApiError && error.reason === 'SERVER_UNREACHABLE' && !error.answered;
+}
+
+/** gRPC's own words for it name no address that was asked for. */
+function nobodyAnswers(servers: readonly string[], error: ApiError): CommandError {
+  const why = error.message.replace(/\s*Resolution note:\s*$/, '');
+  const message = `nobody answers at ${servers.join(', ')}: ${why}`;
+  const exitCode = ExitCode.UNAVAILABLE;
+  return new CommandError(exitCode, error.reason, message, nextAfter(exitCode), { cause: error });
 }
 
 /** Tells the user of a failure: a sentence, its reason code, the next command. Returns the exit code. */
 export function report(error: unknown, terminal: Terminal): ExitCode {
   const failure = toFailure(error);
   const paint = painterFor(terminal.errIsTty, terminal.env);
-  const lines = [`${paint('lockstep:', failure.exitCode === ExitCode.DETACHED ? 'yellow' : 'red')} ${printable(failure.message)}`];
+  const colour = failure.exitCode === ExitCode.DETACHED ? 'yellow' : 'red';
+  const lines = [`${paint('lockstep:', colour)} ${printable(failure.message)}`];
   lines.push(`  reason: ${printable(failure.reason)}`);
   if (failure.next !== '') lines.push(`  next:   ${printable(failure.next)}`);
   terminal.err(`${lines.join('\n')}\n`);

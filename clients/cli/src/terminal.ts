@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createInterface } from 'node:readline/promises';
+import type { WriteStream } from 'node:tty';
 
 /** Everything the command sees of its surroundings: streams, environment, Ctrl-C. Tests put their own in. */
 export interface Terminal {
@@ -25,6 +26,11 @@ export interface Terminal {
   onInterrupt(listener: () => void): () => void;
 }
 
+/** A terminal that was never told its size says 0, which is no width to cut at. */
+function widthOf(stream: WriteStream): number | undefined {
+  return stream.isTTY && stream.columns > 0 ? stream.columns : undefined;
+}
+
 /** The real surroundings of the process. */
 export function processTerminal(): Terminal {
   const { stdin, stdout, stderr } = process;
@@ -36,10 +42,10 @@ export function processTerminal(): Terminal {
     errIsTty: stderr.isTTY,
     canAsk: stdin.isTTY && stderr.isTTY,
     get outColumns() {
-      return stdout.isTTY ? stdout.columns : undefined;
+      return widthOf(stdout);
     },
     get errColumns() {
-      return stderr.isTTY ? stderr.columns : undefined;
+      return widthOf(stderr);
     },
     now: Date.now,
     ask: async (question) => {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Lockstep } from '@lockstep/sdk';
 import { VmDesired, VmState, type Vm } from '@lockstep/sdk/v1';
+import { attached, Patience } from './attached.js';
 import { CommandError, ExitCode } from './exit.js';
-import { attached } from './follow.js';
 import { wordOf } from './output/words.js';
 import { vmState } from './output/views/vm.js';
 import { printable } from './output/style.js';
@@ -17,6 +17,9 @@ export interface VmGoal {
 export const STARTED: VmGoal = { state: VmState.RUNNING, desired: VmDesired.RUNNING };
 export const STOPPED: VmGoal = { state: VmState.STOPPED, desired: VmDesired.STOPPED };
 
+/** How long a VM may be in ERROR after it was started or stopped: the state of before is reported for a while. */
+const ERROR_PATIENCE_MS = 15_000;
+
 /** Waits until a VM is in the state asked for; throws where it has become clear that it will not be. */
 export async function waitForVm(
   cluster: Lockstep,
@@ -26,19 +29,30 @@ export async function waitForVm(
   timeoutMs: number,
 ): Promise<Vm> {
   const wanted = wordOf(VmDesired, goal.desired);
-  const limits = { timeoutMs, goesOn: `the cluster goes on until ${name} is ${wanted}`, next: `lockstep vm show ${name}` };
+  const goesOn = `the cluster goes on until ${name} is ${wanted}`;
+  const limits = { timeoutMs, goesOn, next: `lockstep vm show ${name}` };
+  const patience = new Patience(ERROR_PATIENCE_MS);
   let shown = '';
-  return await attached(terminal, limits, async (signal, stop) => {
-    const onUpdate = (vm: Vm): void => {
-      const state = [vmState(vm), vm.status?.reason ?? '', vm.status?.detail ?? ''].filter((part) => part !== '');
-      const line = printable(`${vm.name}  ${state.join('  ')}`);
-      if (line !== shown) terminal.err(`${line}\n`);
-      shown = line;
-      if (vm.status?.state === VmState.ERROR) stop(inError(vm));
-      else if (vm.desired !== goal.desired) stop(wishChanged(vm, wanted));
-    };
-    return await cluster.waitForVm(id, (vm) => vm.status?.state === goal.state, { signal, onUpdate });
-  });
+  try {
+    return await attached(terminal, limits, async (signal, stop) => {
+      const onUpdate = (vm: Vm): void => {
+        const line = printable(`${vm.name}  ${[vmState(vm), reasonOf(vm)].filter((part) => part !== '').join('  ')}`);
+        if (line !== shown) terminal.err(`${line}\n`);
+        shown = line;
+        if (vm.desired !== goal.desired) stop(wishChanged(vm, wanted));
+        patience.look(vm.status?.state === VmState.ERROR, () => {
+          stop(inError(vm));
+        });
+      };
+      return await cluster.waitForVm(id, [goal.state], { signal, onUpdate });
+    });
+  } finally {
+    patience.end();
+  }
+}
+
+function reasonOf({ status }: Vm): string {
+  return [status?.reason ?? '', status?.detail ?? ''].filter((part) => part !== '').join(': ');
 }
 
 function inError(vm: Vm): CommandError {

@@ -97,7 +97,9 @@ export function chars(size: number): Codec<string> {
     layout: { kind: 'chars', size },
     encode: (writer, value) => {
       const bytes = Buffer.from(value, 'utf8');
-      if (bytes.length >= size) throw new XdrError(`text of ${bytes.length} bytes where ${size - 1} fit`);
+      if (bytes.length >= size) {
+        throw new XdrError(`text of ${String(bytes.length)} bytes where ${String(size - 1)} fit`);
+      }
       for (let index = 0; index < size; index += 1) writer.int(bytes[index] ?? 0);
     },
     decode: (reader) => {

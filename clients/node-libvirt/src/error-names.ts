@@ -44,7 +44,7 @@ export const ErrorCode = Object.freeze(
 ) as Readonly<Record<ErrorCodeName, number>>;
 
 /** `NO_DOMAIN` for 42; `CODE_999` for a code of a newer libvirt. */
-export const errorCodeName = (code: number): string => CODES[code] ?? `CODE_${code}`;
+export const errorCodeName = (code: number): string => CODES[code] ?? `CODE_${String(code)}`;
 
 /** `QEMU` for 10; `DOMAIN_999` for a part of a newer libvirt. */
-export const errorDomainName = (domain: number): string => DOMAINS[domain] ?? `DOMAIN_${domain}`;
+export const errorDomainName = (domain: number): string => DOMAINS[domain] ?? `DOMAIN_${String(domain)}`;

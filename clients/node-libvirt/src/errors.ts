@@ -70,7 +70,7 @@ export class LibvirtDeadlineError extends Error implements Unanswered {
   readonly deadlineMs: number;
 
   constructor(call: Unanswered & { readonly deadlineMs: number }) {
-    super(`${call.procedure}: no reply within ${call.deadlineMs} ms; ${fate(call)}`);
+    super(`${call.procedure}: no reply within ${String(call.deadlineMs)} ms; ${fate(call)}`);
     this.procedure = call.procedure;
     this.sent = call.sent;
     this.deadlineMs = call.deadlineMs;
@@ -97,7 +97,7 @@ export class LibvirtBusyError extends Error implements Unanswered {
   readonly sent = false;
 
   constructor(procedure: string, waiting: number) {
-    super(`${procedure}: ${waiting} calls already wait for a slot on this connection`);
+    super(`${procedure}: ${String(waiting)} calls already wait for a slot on this connection`);
     this.procedure = procedure;
   }
 }

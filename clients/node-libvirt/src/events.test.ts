@@ -23,8 +23,10 @@ afterEach(async () => {
   await server.stop();
 });
 
-const brief = (event: LifecycleEvent | EventsLost | undefined): string =>
-  event === undefined ? 'end' : event.kind === 'lost' ? `lost ${event.count}` : `detail ${event.detail}`;
+const brief = (event: LifecycleEvent | EventsLost | undefined): string => {
+  if (event === undefined) return 'end';
+  return event.kind === 'lost' ? `lost ${String(event.count)}` : `detail ${String(event.detail)}`;
+};
 
 describe('events', () => {
   it('come in order, typed by their kind', async () => {

@@ -10,7 +10,9 @@ const stream = Buffer.concat([frame(1, ''), frame(0xffff_ffff, 'hello'), frame(3
 function split(pieces: readonly Buffer[]): string[] {
   const splitter = new FrameSplitter();
   const seen: string[] = [];
-  for (const piece of pieces) splitter.push(piece, ({ serial, body }) => seen.push(`${serial}:${body.toString()}`));
+  for (const piece of pieces) {
+    splitter.push(piece, ({ serial, body }) => seen.push(`${String(serial)}:${body.toString()}`));
+  }
   return seen;
 }
 

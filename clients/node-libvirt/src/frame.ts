@@ -85,8 +85,9 @@ export class FrameSplitter {
     while (rest.length >= 4) {
       const length = rest.readUInt32BE(0);
       if (length < HEADER_BYTES || length > this.#maxFrameBytes) {
+        const bounds = `${String(HEADER_BYTES)} to ${String(this.#maxFrameBytes)}`;
         throw new LibvirtProtocolError(
-          `frame length ${length} is outside ${HEADER_BYTES} to ${this.#maxFrameBytes}: this is not libvirt's protocol`,
+          `frame length ${String(length)} is outside ${bounds}: this is not libvirt's protocol`,
         );
       }
       if (rest.length < length) {

@@ -20,8 +20,8 @@ function collector(): () => void {
   return runInNewContext('gc') as () => void;
 }
 
-it(`survives ${FRAMES} damaged frames (LIBVIRT_FUZZ_SEED=${seed})`, { timeout: 120_000 }, () => {
-  console.log(`fuzz seed: LIBVIRT_FUZZ_SEED=${seed}`);
+it(`survives ${String(FRAMES)} damaged frames (LIBVIRT_FUZZ_SEED=${String(seed)})`, { timeout: 120_000 }, () => {
+  console.log(`fuzz seed: LIBVIRT_FUZZ_SEED=${String(seed)}`);
   const collect = collector();
   const random = randomFrom(seed);
   const codecs: readonly Codec<unknown>[] = [

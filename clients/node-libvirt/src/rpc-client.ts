@@ -72,7 +72,7 @@ export class RpcClient implements Caller {
   startKeepalive(intervalMs: number, count: number): void {
     this.#keepalive = new Keepalive(intervalMs, count,
       () => { this.#sendKeepalive(KEEPALIVE_PROC.ping); },
-      () => { this.end('keepalive', `no sign of life after ${count} pings, ${intervalMs} ms apart`); });
+      () => { this.end('keepalive', `no sign of life after ${String(count)} pings, ${String(intervalMs)} ms apart`); });
   }
 
   /**
@@ -148,7 +148,7 @@ export class RpcClient implements Caller {
     }
     if (frame.program !== PROGRAM.remote) return;
     if (frame.version !== PROGRAM_VERSION) {
-      throw new LibvirtProtocolError(`program version ${frame.version}; only ${PROGRAM_VERSION} is known`);
+      throw new LibvirtProtocolError(`program version ${String(frame.version)} is not known`);
     }
     if (frame.type === MessageType.reply) this.#calls.settle(frame);
     else if (frame.type === MessageType.message) this.#onEvent(frame.procedure, frame.body);
@@ -160,7 +160,9 @@ function encodeArgs<A, R>(procedure: Procedure<A, R>, args: A): Uint8Array {
   try {
     const writer = new XdrWriter();
     procedure.args.encode(writer, args);
-    if (writer.length > MAX_BODY_BYTES) throw new XdrError(`${writer.length} bytes; at most ${MAX_BODY_BYTES} fit`);
+    if (writer.length > MAX_BODY_BYTES) {
+      throw new XdrError(`${String(writer.length)} bytes; at most ${String(MAX_BODY_BYTES)} fit`);
+    }
     return writer.bytes();
   } catch (error) {
     throw new LibvirtProtocolError(`${procedure.name}: ${asError(error).message}`, { cause: error });
@@ -169,11 +171,11 @@ function encodeArgs<A, R>(procedure: Procedure<A, R>, args: A): Uint8Array {
 
 function decodeReply<A, R>(procedure: Procedure<A, R>, frame: Frame): R {
   if (frame.procedure !== procedure.number) {
-    throw new LibvirtProtocolError(`${procedure.name}: the reply is for procedure ${frame.procedure}`);
+    throw new LibvirtProtocolError(`${procedure.name}: the reply is for procedure ${String(frame.procedure)}`);
   }
   if (frame.status === Status.ok) return decodeBody(procedure.name, procedure.ret, frame.body);
   if (frame.status === Status.error) {
     throw new LibvirtError(procedure.name, decodeBody(`${procedure.name}: error reply`, errorReply, frame.body));
   }
-  throw new LibvirtProtocolError(`${procedure.name}: a reply cannot have the status ${frame.status}`);
+  throw new LibvirtProtocolError(`${procedure.name}: a reply cannot have the status ${String(frame.status)}`);
 }

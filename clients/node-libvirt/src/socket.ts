@@ -40,7 +40,7 @@ export function openSocket(socketPath: string, timeoutMs: number, signal?: Abort
       fail(new LibvirtAbortedError({ procedure: 'connect', sent: false }, signal?.reason));
     };
     const timer = setTimeout(() => {
-      fail(new LibvirtConnectError(socketPath, `no connection within ${timeoutMs} ms`));
+      fail(new LibvirtConnectError(socketPath, `no connection within ${String(timeoutMs)} ms`));
     }, timeoutMs);
     socket.on('error', onError);
     socket.on('connect', onConnect);

@@ -42,7 +42,7 @@ function decodeParam(reader: XdrReader): TypedParam {
     case WIRE_TYPE.double: return { name, type: 'double', value: reader.double() };
     case WIRE_TYPE.boolean: return { name, type: 'boolean', value: reader.int() !== 0 };
     case WIRE_TYPE.string: return { name, type: 'string', value: reader.string(STRING_MAX_BYTES) };
-    default: throw new XdrError(`parameter ${JSON.stringify(name)} has the unknown type ${wireType}`);
+    default: throw new XdrError(`parameter ${JSON.stringify(name)} has the unknown type ${String(wireType)}`);
   }
 }
 

@@ -27,7 +27,8 @@ export class XdrReader {
   #take(size: number): number {
     const start = this.#offset;
     if (size > this.#bytes.length - start) {
-      throw new XdrError(`message ends early: ${size} bytes wanted at ${start} of ${this.#bytes.length}`);
+      const place = `${String(start)} of ${String(this.#bytes.length)}`;
+      throw new XdrError(`message ends early: ${String(size)} bytes wanted at ${place}`);
     }
     this.#offset = start + size;
     return start;
@@ -56,14 +57,14 @@ export class XdrReader {
   /** The presence word of an optional value; anything but 0 and 1 is an error. */
   present(): boolean {
     const word = this.uint();
-    if (word > 1) throw new XdrError(`optional value marked with ${word}, not with 0 or 1`);
+    if (word > 1) throw new XdrError(`optional value marked with ${String(word)}, not with 0 or 1`);
     return word === 1;
   }
 
   /** A count or length word of at most `max`. */
   length(max: number): number {
     const length = this.uint();
-    if (length > max) throw new XdrError(`length ${length} is above the bound of ${max}`);
+    if (length > max) throw new XdrError(`length ${String(length)} is above the bound of ${String(max)}`);
     return length;
   }
 
@@ -90,7 +91,7 @@ export class XdrReader {
 
   /** Refuses what is left over: a message longer than its description is a different message. */
   end(): void {
-    if (this.remaining !== 0) throw new XdrError(`${this.remaining} bytes left over after the message`);
+    if (this.remaining !== 0) throw new XdrError(`${String(this.remaining)} bytes left over after the message`);
   }
 }
 
@@ -119,24 +120,24 @@ export class XdrWriter {
   }
 
   int(value: number): void {
-    if ((value | 0) !== value) throw new XdrError(`${value} is not a signed 32-bit integer`);
+    if ((value | 0) !== value) throw new XdrError(`${String(value)} is not a signed 32-bit integer`);
     this.#bytes.writeInt32BE(value, this.#claim(4));
   }
 
   uint(value: number): void {
-    if (value >>> 0 !== value) throw new XdrError(`${value} is not an unsigned 32-bit integer`);
+    if (value >>> 0 !== value) throw new XdrError(`${String(value)} is not an unsigned 32-bit integer`);
     const start = this.#claim(4);
     this.#bytes.writeUInt32BE(value, start);
   }
 
   hyper(value: bigint): void {
-    if (BigInt.asIntN(64, value) !== value) throw new XdrError(`${value} is not a signed 64-bit integer`);
+    if (BigInt.asIntN(64, value) !== value) throw new XdrError(`${String(value)} is not a signed 64-bit integer`);
     const start = this.#claim(8);
     this.#bytes.writeBigInt64BE(value, start);
   }
 
   uhyper(value: bigint): void {
-    if (BigInt.asUintN(64, value) !== value) throw new XdrError(`${value} is not an unsigned 64-bit integer`);
+    if (BigInt.asUintN(64, value) !== value) throw new XdrError(`${String(value)} is not an unsigned 64-bit integer`);
     const start = this.#claim(8);
     this.#bytes.writeBigUInt64BE(value, start);
   }
@@ -151,7 +152,7 @@ export class XdrWriter {
   }
 
   length32(length: number, max: number): void {
-    if (length > max) throw new XdrError(`length ${length} is above the bound of ${max}`);
+    if (length > max) throw new XdrError(`length ${String(length)} is above the bound of ${String(max)}`);
     this.uint(length);
   }
 
@@ -171,7 +172,9 @@ export class XdrWriter {
   }
 
   fixedOpaque(value: Uint8Array, length: number): void {
-    if (value.length !== length) throw new XdrError(`${value.length} bytes given where ${length} are needed`);
+    if (value.length !== length) {
+      throw new XdrError(`${String(value.length)} bytes given where ${String(length)} are needed`);
+    }
     this.#raw(value);
   }
 

@@ -85,8 +85,11 @@ export function connect({ servers, tls, deadlineMs = UNARY_DEADLINE_MS }: Connec
   const channels = new Channels(tls);
   const clientOf = (definition: ServiceInfo, addresses: readonly string[]): object => {
     const settings = { unaryDeadlineMs: deadlineMs };
-    const clients = addresses.map((address) => openClient(definition, channels.to(address), settings));
-    return failoverClient(definition, new Replicas(clients), deadlineMs);
+    const replicas = addresses.map((address) => ({
+      address,
+      client: openClient(definition, channels.to(address), settings),
+    }));
+    return failoverClient(definition, new Replicas(replicas), deadlineMs);
   };
   const scheduler = clientOf(SchedulerServiceDefinition, servers) as SchedulerServiceClient<CallLimits>;
   return {

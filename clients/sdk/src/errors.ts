@@ -72,9 +72,14 @@ function fromStatus({ code }: ClientError): ApiErrorDetails {
   }
 }
 
+/** grpc-js ends its sentence with a heading that mostly has nothing below it. */
+function sentence(details: string): string {
+  return details.replace(/\s*Resolution note:\s*$/, '');
+}
+
 function fromClientError(error: ClientError): ApiError {
   const info = error instanceof RichClientError ? error.extra.find(isErrorInfo) : undefined;
-  if (info?.domain !== ERROR_DOMAIN) return new ApiError(error.details, fromStatus(error), { cause: error });
+  if (info?.domain !== ERROR_DOMAIN) return new ApiError(sentence(error.details), fromStatus(error), { cause: error });
   const { reason } = info;
   const { hint = '', ...metadata } = info.metadata;
   return new ApiError(error.details, { reason, code: error.code, answered: true, metadata, hint }, { cause: error });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { type ApiError, toApiError } from './errors.js';
+import { ApiError, toApiError } from './errors.js';
 import {
   type LimitedCallOptions,
   mapMethods,
@@ -24,21 +24,27 @@ const ELSEWHERE: ReadonlySet<string> = new Set([
 const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 2_000;
 
+/** One replica of a service. */
+export interface Replica {
+  readonly address: string;
+  readonly client: UntypedClient;
+}
+
 /** The replicas of a service; the one that answered last is asked first. */
 export class Replicas {
   #current = 0;
 
-  constructor(readonly clients: readonly UntypedClient[]) {}
+  constructor(readonly all: readonly Replica[]) {}
 
-  get current(): UntypedClient {
-    const client = this.clients[this.#current];
-    if (client === undefined) throw new Error('no servers');
-    return client;
+  get current(): Replica {
+    const replica = this.all[this.#current];
+    if (replica === undefined) throw new Error('no servers');
+    return replica;
   }
 
   /** Turns to the next one, unless another call has done so since `failed` was asked. */
-  leave(failed: UntypedClient): void {
-    if (this.clients[this.#current] === failed) this.#current = (this.#current + 1) % this.clients.length;
+  leave(failed: Replica): void {
+    if (this.all[this.#current] === failed) this.#current = (this.#current + 1) % this.all.length;
   }
 }
 
@@ -46,6 +52,13 @@ export class Replicas {
 function mayRepeat(error: ApiError, { options }: MethodInfo): boolean {
   if (!ELSEWHERE.has(error.reason)) return false;
   return options.idempotencyLevel !== undefined || error.reason === 'NO_LEADER' || error.reason === 'NOT_LEADER';
+}
+
+/** An error that no service gave a reason for says which server it was about. */
+function naming({ address }: Replica, error: ApiError): ApiError {
+  if (error.answered || error.reason === 'CANCELLED') return error;
+  const { reason, code } = error;
+  return new ApiError(`${address}: ${error.message}`, { reason, code, metadata: { server: address } }, { cause: error });
 }
 
 /** How long, and until whose abort, a call is tried. */
@@ -60,7 +73,7 @@ class Attempts {
   readonly #info: MethodInfo;
   readonly #signal: AbortSignal | undefined;
   readonly #untilMs: number;
-  #asked: UntypedClient;
+  #asked: Replica;
   #failures = 0;
   #allSilent = true;
   #pauseMs = FIRST_PAUSE_MS;
@@ -76,7 +89,7 @@ class Attempts {
   /** The replica to ask now. */
   next(): UntypedClient {
     this.#asked = this.#replicas.current;
-    return this.#asked;
+    return this.#asked.client;
   }
 
   /** What is left of the call's limit, in milliseconds. */
@@ -84,19 +97,24 @@ class Attempts {
     return Math.max(1, this.#untilMs - performance.now());
   }
 
+  /** What a call ends with that cannot be tried again any more. */
+  ended(thrown: unknown): ApiError {
+    return naming(this.#asked, toApiError(thrown));
+  }
+
   /**
    * Takes a failure in: returns when the call shall be tried again, throws where it shall not. After a round in which no
    * replica answered at all it gives up; where one did, an election goes on, and it waits within the call's limit.
    */
   async failed(thrown: unknown): Promise<void> {
-    const error = toApiError(thrown);
+    const error = this.ended(thrown);
     // Whoever let the whole limit pass is not asked first again.
     if (error.reason === 'DEADLINE' && !error.answered) this.#replicas.leave(this.#asked);
     if (!mayRepeat(error, this.#info)) throw error;
     this.#replicas.leave(this.#asked);
     this.#allSilent &&= error.reason === 'SERVER_UNREACHABLE';
     this.#failures += 1;
-    if (this.#failures % this.#replicas.clients.length !== 0) return;
+    if (this.#failures % this.#replicas.all.length !== 0) return;
     if (this.#allSilent || this.#untilMs - performance.now() <= this.#pauseMs) throw error;
     this.#allSilent = true;
     await wait(this.#pauseMs, this.#signal);
@@ -132,7 +150,7 @@ export function failoverClient(definition: ServiceInfo, replicas: Replicas, defa
             }
             return;
           } catch (error) {
-            if (begun) throw toApiError(error);
+            if (begun) throw attempts.ended(error);
             await attempts.failed(error);
           }
         }

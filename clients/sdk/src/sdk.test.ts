@@ -65,7 +65,13 @@ describe('errors', () => {
     const call = scheduler.getVm({}, { signal: controller.signal, deadlineMs: 60_000 });
     controller.abort();
     await expect(call).rejects.toMatchObject({ reason: 'CANCELLED' });
-    await expect(client([await nobody()]).scheduler.getVm({})).rejects.toMatchObject({ reason: 'SERVER_UNREACHABLE', status: 'UNAVAILABLE' });
+    const silent = await nobody();
+    await expect(client([silent]).scheduler.getVm({})).rejects.toMatchObject({
+      reason: 'SERVER_UNREACHABLE',
+      status: 'UNAVAILABLE',
+      message: expect.stringContaining(silent) as string,
+      metadata: { server: silent },
+    });
   });
 
   it('come after close, too', async () => {

@@ -13,7 +13,7 @@ import type { Logger } from '../../platform/log/log.js';
 import { CALL_MS } from '../config.js';
 import { findCopy, isAtMost, removeStandingCopy, runs } from '../copies.js';
 import { runsVcpus } from '../domain-states.js';
-import { milliseconds } from '../durations.js';
+import { milliseconds } from '../../core/duration.js';
 import { isIncoming, type TransferKnowledge } from '../facts.js';
 import { asLockstepError, refusalOf, refused } from '../hypervisor-errors.js';
 import type { OrderedVm, Speaker } from '../orders.js';

@@ -31,8 +31,8 @@ export type CommonConfig = z.output<z.ZodObject<typeof commonKeys>>;
 /** A service that was put together and waits for calls. */
 export interface RunningService {
   services: readonly ServedService[];
-  /** Begins its work, once it can be called. */
-  start?(): void;
+  /** Begins its work, once it can be called; `address` is where the others reach it. */
+  start(address: string): void;
   /** Ends in order: no running VM is touched. */
   close(): Promise<void>;
 }
@@ -76,7 +76,7 @@ export async function runService<S extends z.ZodType<CommonConfig>>(service: Ser
     insecure: config.insecure,
   });
   log.log('s', `${service.name} of ${config.node} listens at ${server.address}`);
-  running.start?.();
+  running.start(config.advertise ?? server.address);
   await stopSignal();
   log.info('stops');
   await server.close();

@@ -18,6 +18,9 @@ export { implement, service, type ServedService } from './implement.js';
 /** How long {@link RpcServer.close} waits for calls that run, unless told. */
 const CLOSE_GRACE_MS = 5_000;
 
+/** Calls at a time on one connection; a leader forwards for many callers over one. */
+const MAX_STREAMS_PER_CONNECTION = 4_096;
+
 /** What to serve, where, and to whom. */
 export interface ServeOptions {
   /** host:port; port 0 takes a free one. */
@@ -60,7 +63,9 @@ function serverOptions({ maxMessageBytes = MAX_MESSAGE_BYTES, options }: ServeOp
     ...KEEPALIVE_OPTIONS,
     'grpc.max_receive_message_length': maxMessageBytes,
     'grpc.max_send_message_length': MAX_MESSAGE_BYTES,
+    // A second process on the same port is a mistake, not a way to share load.
     'grpc.so_reuseport': 0,
+    'grpc.max_concurrent_streams': MAX_STREAMS_PER_CONNECTION,
     interceptors: [callerInterceptor],
     ...options,
   };

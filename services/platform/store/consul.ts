@@ -144,8 +144,8 @@ class ConsulDriver implements StoreDriver {
     });
     const index = answer.headers['x-consul-index'];
     const known = typeof index === 'string' && /^\d+$/.test(index);
-    if (answer.status !== 200 && !(answer.status === 404 && known)) throw refusal('read', answer);
-    if (!known) throw notConsul('read', 'the answer carries no X-Consul-Index');
+    if (answer.status !== 200 && answer.status !== 404) throw refusal('read', answer);
+    if (!known) throw notConsul('read', `${String(answer.status)} without X-Consul-Index`);
     if (answer.headers['x-consul-knownleader'] === 'false' && consistency !== 'stale') {
       throw new StoreError('unavailable', 'Consul: the answer is of a server that knows no leader');
     }
@@ -176,7 +176,6 @@ function consistencyQuery(consistency: Consistency): Record<string, string> {
 function refusal(kind: CallKind, { status, body }: HttpAnswer): StoreError {
   const message = `Consul answered ${String(status)}: ${body.trim().slice(0, 200)}`;
   if (status === 401 || status === 403) return new StoreError('denied', message);
-  if (status === 404 && kind === 'read') return notConsul(kind, message);
   // Refused for load, and refused for lack of a leader to hand it to: nothing was done.
   if (status === 429 || /no cluster leader\s*$/i.test(body)) return new StoreError('unavailable', message);
   if (status >= 400 && status < 500) return new StoreError('invalid', message);

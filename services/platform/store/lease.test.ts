@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, it } from 'vitest';
 import { createVirtualClock } from '../clock/virtual.js';
+import type { LogFields, Logger } from '../log/log.js';
 import { createSeededRandom } from '../random/seeded.js';
 import { storeOn } from './assemble.js';
 import type { StoreDriver } from './driver.js';
@@ -25,6 +26,17 @@ function createWorld() {
     storeOn({ ...server.driver(name), ...faults }, { clock, random });
   return { clock, server, storeWith };
 }
+
+const ignore = (): void => undefined;
+const silentLog: Logger = {
+  log: ignore,
+  ok: ignore,
+  error: ignore,
+  warn: ignore,
+  info: ignore,
+  debug: ignore,
+  child: () => silentLog,
+};
 
 const unreachable = () => Promise.reject(new StoreError('unavailable', 'cut off'));
 
@@ -65,6 +77,22 @@ describe('a lease', () => {
     expect(takenAtMs).toBeGreaterThan(first.renewedAtMs() + TIMES.ttlMs);
     expect([first.value, second.value]).toEqual(['h1 1', 'h2 2']);
     await second.release();
+  });
+
+  it('tells the log of every renewal that failed, and how long it has left', async () => {
+    const { clock, server } = createWorld();
+    const lines: [string, LogFields | undefined][] = [];
+    const warn = (message: string, fields?: LogFields): void => void lines.push([message, fields]);
+    const driver = { ...server.driver('h1'), renewSession: unreachable };
+    const log = { ...silentLog, warn };
+    const store = storeOn(driver, { clock, random: createSeededRandom({ seed: 2, clock }), log });
+    const lease = await store.acquire(leaseOf('h1'));
+    await clock.advance(5_600);
+    expect(lines).toEqual([
+      ['lease could not be renewed', { key: lease.key, leftMs: 7_000, error: expect.any(StoreError) as unknown }],
+      ['lease could not be renewed', { key: lease.key, leftMs: 6_500, error: expect.any(StoreError) as unknown }],
+    ]);
+    await lease.release();
   });
 
   it('outlives failures that are shorter than its limit', async () => {

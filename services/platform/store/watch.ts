@@ -90,8 +90,7 @@ function sameEntries(left: readonly Entry[], right: readonly Entry[]): boolean {
     left.every((entry, place) => {
       const other = right[place];
       return (
-        other !== undefined &&
-        entry.key === other.key &&
+        entry.key === other?.key &&
         entry.index === other.index &&
         entry.session === other.session &&
         entry.value === other.value

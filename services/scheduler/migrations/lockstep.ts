@@ -10,7 +10,8 @@ import {
 } from '@lockstep/sdk/v1';
 import { isReason, LockstepError } from '../../core/errors/catalogue.js';
 import { Cancelled } from '../../platform/clock/clock.js';
-import { durationOf, type Attempt } from './attempt.js';
+import { durationOf } from '../../core/duration.js';
+import type { Attempt } from './attempt.js';
 
 const PREPARE_DEADLINE_MS = 60_000;
 const COMMIT_DEADLINE_MS = 60_000;
@@ -150,7 +151,7 @@ export async function transfer(attempt: Attempt, input: TransferInput): Promise<
           header,
           order: attempt.order(SOURCE),
           limits: limitsOf(attempt),
-          targetPlacementEpoch: attempt.open().migration.record.placementEpoch,
+          targetPlacementEpoch: attempt.order(TARGET).placementEpoch,
           ...input,
         },
         { signal: attempt.interrupted.signal },

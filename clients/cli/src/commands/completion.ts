@@ -2,6 +2,7 @@
 import { Argument, type Command } from 'commander';
 import { findCluster, openCluster } from '../cluster.js';
 import { complete, type LiveKind, type TypedOptions } from '../complete.js';
+import { allPages, type ReadPage } from '../pages.js';
 import type { Terminal } from '../terminal.js';
 
 /** Each shell asks the program itself, so that its words and the cluster's names are always the present ones. */
@@ -61,6 +62,7 @@ export function addCompletionCommands(program: Command, terminal: Terminal): voi
 
 /** The cluster's present names; none where it does not answer: completion never complains. */
 async function liveNames(kind: LiveKind, typed: TypedOptions, terminal: Terminal): Promise<string[]> {
+  const names = (read: ReadPage<string>): Promise<string[]> => allPages(read, MOST_NAMES);
   try {
     const where = {
       server: typed['server'],
@@ -73,14 +75,20 @@ async function liveNames(kind: LiveKind, typed: TypedOptions, terminal: Terminal
     try {
       switch (kind) {
         case 'vm':
-          return (await cluster.scheduler.listVms({ pageSize: MOST_NAMES })).vms.map((vm) => vm.name);
+          return await names(async (page) => {
+            const { vms, nextPageToken } = await cluster.scheduler.listVms(page);
+            return { items: vms.map((vm) => vm.name), nextPageToken };
+          });
         case 'node':
           return (await cluster.scheduler.listNodes({})).nodes.map((node) => node.name);
         case 'migration':
-          return (await cluster.scheduler.listMigrations({ pageSize: MOST_NAMES })).migrations.map(({ id }) => id);
+          return await names(async (page) => {
+            const { migrations, nextPageToken } = await cluster.scheduler.listMigrations(page);
+            return { items: migrations.map(({ id }) => id), nextPageToken };
+          });
       }
     } finally {
-      await cluster.close();
+      cluster.close();
     }
   } catch {
     return [];

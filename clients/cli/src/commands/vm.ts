@@ -62,7 +62,9 @@ function addReadCommands(vm: Command, terminal: Terminal): void {
     .argument('<vm>', 'its name or UUID', nameArgument)
     .action(async (name: string, _options: object, command: Command) => {
       await withCluster(terminal, command, async ({ cluster, printer }) => {
-        printer.details(placementView, await cluster.scheduler.explainPlacement({ vm: name }));
+        const explanation = await cluster.scheduler.explainPlacement({ vm: name });
+        printer.details(placementView, explanation);
+        if (explanation.node === '') terminal.err(`no node can take ${name}\n`);
       });
     });
 }

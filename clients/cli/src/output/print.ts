@@ -89,7 +89,7 @@ export class Printer {
         this.terminal.out(stringify(json));
         return true;
       case 'name':
-        this.terminal.out(names.map((name) => `${printable(name)}\n`).join(''));
+        this.terminal.out(names.map((name) => (name === '' ? '' : `${printable(name)}\n`)).join(''));
         return true;
       case 'table':
       case 'wide':

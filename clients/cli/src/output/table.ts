@@ -37,7 +37,8 @@ export function renderTable<T>(columns: readonly Column<T>[], items: readonly T[
   const room = roomForLast(widths, options.width);
   const lines: string[] = [];
   if (options.headers) {
-    lines.push(line(shown.map((column, index) => options.paint(pad(column, column.header, widths[index]), 'bold'))));
+    const bold = (text: string): string => options.paint(text, 'bold');
+    lines.push(line(shown.map((column, index) => pad(column, column.header, widths[index], bold))));
   }
   for (const [rowIndex, item] of items.entries()) {
     const cells = shown.map((column, index) => {
@@ -56,7 +57,7 @@ function cellText<T>(column: Column<T>, item: T): string {
 }
 
 /** Colour goes around the text alone, so that the padding stays what it is. */
-function pad<T>(column: Column<T>, text: string, width = 0, paint: (text: string) => string = (same) => same): string {
+function pad<T>(column: Column<T>, text: string, width = 0, paint: (text: string) => string): string {
   const padding = ' '.repeat(Math.max(0, width - text.length));
   return column.align === 'right' ? padding + paint(text) : paint(text) + padding;
 }

@@ -12,5 +12,5 @@ if (path === undefined) {
 const found = compareWithProtocolFile(readFileSync(path, 'utf8'));
 for (const difference of found) console.error(difference);
 const checked = Object.keys(procedures).length + Object.keys(eventMessages).length;
-console.log(`${checked} procedures and events compared, ${found.length} differences`);
+console.log(`${String(checked)} procedures and events compared, ${String(found.length)} differences`);
 process.exitCode = found.length === 0 ? 0 : 1;

@@ -8,12 +8,12 @@ import { ProtocolFile, normalName } from './protocol-file.js';
 function differences(where: string, ours: Layout, theirs: Layout): string[] {
   if (ours.kind !== theirs.kind) return [`${where}: ours is ${ours.kind}, libvirt's is ${theirs.kind}`];
   if ('size' in ours && 'size' in theirs && ours.size !== theirs.size) {
-    return [`${where}: our bound is ${ours.size}, libvirt's is ${theirs.size}`];
+    return [`${where}: our bound is ${String(ours.size)}, libvirt's is ${String(theirs.size)}`];
   }
   if ('of' in ours && 'of' in theirs) return differences(`${where}[]`, ours.of, theirs.of);
   if (ours.kind !== 'struct' || theirs.kind !== 'struct') return [];
   if (ours.fields.length !== theirs.fields.length) {
-    return [`${where}: we have ${ours.fields.length} fields, libvirt has ${theirs.fields.length}`];
+    return [`${where}: we have ${String(ours.fields.length)} fields, libvirt has ${String(theirs.fields.length)}`];
   }
   return ours.fields.flatMap(([name, layout], index) => {
     const [theirName, theirLayout] = theirs.fields[index] ?? ['', { kind: 'void' } as const];
@@ -24,7 +24,8 @@ function differences(where: string, ours: Layout, theirs: Layout): string[] {
 
 function numberDifference(file: ProtocolFile, name: string, number: number): string[] {
   const theirs = file.procedureNumber(name);
-  return theirs === number ? [] : [`${name}: our number is ${number}, libvirt's is ${String(theirs ?? 'none')}`];
+  if (theirs === number) return [];
+  return [`${name}: our number is ${String(number)}, libvirt's is ${String(theirs ?? 'none')}`];
 }
 
 /** Where our table differs from an interface file; empty if nowhere. */

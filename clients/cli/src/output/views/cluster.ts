@@ -39,7 +39,8 @@ function factsOf(cluster: Cluster): Facts {
 
 export const clusterView: View<Cluster> = {
   columns: () => [{ header: 'VERSION', text: (cluster) => cluster.version }],
-  name: (cluster) => cluster.leaders.map((leader) => leader.name).join('\n'),
+  // What --server takes.
+  name: (cluster) => cluster.leaders.find(({ role }) => role === LeaderRole.SCHEDULER)?.address ?? '',
   toJson: (cluster) => Cluster.toJSON(cluster),
   details: (cluster, page) => renderFacts(factsOf(cluster), page.paint),
 };

@@ -99,8 +99,12 @@ function forecastOf(migration: Migration): string {
 
 function progressOf(migration: Migration): string {
   const progress = migration.progress;
-  if (progress === undefined) return '';
-  return `${formatBytes(progress.memorySentBytes)} sent, ${formatBytes(progress.memoryRemainingBytes)} left, dirty ${formatRate(progress.dirtyRateBytesPerSecond)}`;
+  if (progress === undefined || migration.endTime !== undefined) return '';
+  return [
+    `${formatBytes(progress.memorySentBytes)} sent`,
+    `${formatBytes(progress.memoryRemainingBytes)} left`,
+    `dirty ${formatRate(progress.dirtyRateBytesPerSecond)}`,
+  ].join(', ');
 }
 
 function details(migration: Migration, page: Page): string {

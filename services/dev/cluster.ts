@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+import { createServer } from 'node:net';
+import { FencerServiceDefinition, NodeAgentServiceDefinition, SchedulerServiceDefinition } from '@lockstep/sdk/v1';
+import { createFencer } from '../fencer/fencer.js';
+import { createNodeAgent } from '../node-agent/agent.js';
+import { systemClock } from '../platform/clock/system.js';
+import type { Host } from '../platform/host/host.js';
+import { createSimulatedHost as createHostFigures } from '../platform/host/simulated.js';
+import { createSimulatedHost, createSimulatedNetwork, type SimulatedHost } from '../platform/hypervisor/simulated.js';
+import type { Env } from '../platform/env.js';
+import type { Logger } from '../platform/log/log.js';
+import { systemRandom } from '../platform/random/system.js';
+import { createPeers } from '../platform/rpc/peers-grpc.js';
+import { serve, service, type ServedService } from '../platform/rpc/server.js';
+import { createMemoryState } from '../platform/state/memory.js';
+import { createEmbeddedStore } from '../platform/store/embedded.js';
+import { createScheduler } from '../scheduler/scheduler.js';
+import { VERSION } from '../core/version.js';
+
+const CLOSE_GRACE_MS = 1_000;
+
+export interface DevOptions {
+  /** How many simulated hypervisors. */
+  nodes: number;
+  log: Logger;
+  /** Speed of the links between them, in bytes per second. */
+  bytesPerSecond?: number;
+}
+
+/** A whole cluster in this process, with real gRPC on loopback ports. */
+export interface DevCluster {
+  /** host:port of the Scheduler, the Fencer and the agents by node name. */
+  scheduler: string;
+  fencer: string;
+  agents: ReadonlyMap<string, string>;
+  /** The simulated hosts by name: what runs on each can be looked at from outside. */
+  hosts: ReadonlyMap<string, SimulatedHost>;
+  close(): Promise<void>;
+}
+
+/**
+ * The services as they run in production, composed with the embedded parts: one store, simulated hypervisors. Only
+ * platform's parts differ from what each `main.ts` composes.
+ */
+export async function startDevCluster({ nodes, log, bytesPerSecond }: DevOptions): Promise<DevCluster> {
+  const clock = systemClock;
+  const random = systemRandom;
+  const storeServer = createEmbeddedStore({ clock, random });
+  const peers = createPeers({ clock });
+  const network = createSimulatedNetwork(bytesPerSecond === undefined ? {} : { bytesPerSecond });
+  const closing: (() => Promise<void>)[] = [];
+  const envOf = (name: string): Env => ({
+    clock,
+    random,
+    store: storeServer.store(name),
+    log: log.child(name),
+    peers,
+    points: () => Promise.resolve(),
+  });
+  const serveOn = async (served: ServedService, listen = '127.0.0.1:0'): Promise<string> => {
+    const server = await serve({ listen, services: [served], log });
+    closing.push(() => server.close(CLOSE_GRACE_MS));
+    return server.address;
+  };
+
+  const agents = new Map<string, string>();
+  const hosts = new Map<string, SimulatedHost>();
+  for (let number = 1; number <= nodes; number += 1) {
+    const name = `n${String(number)}`;
+    const address = await freeAddress();
+    const host = createSimulatedHost({ clock, random, network, name });
+    const agent = await createNodeAgent(
+      { ...envOf(name), hypervisor: host.hypervisor(), host: figuresOf(host), state: createMemoryState() },
+      { node: name, address, version: VERSION },
+    );
+    closing.push(() => agent.stop());
+    await serveOn(service(NodeAgentServiceDefinition, agent.service), address);
+    agent.start();
+    agents.set(name, address);
+    hosts.set(name, host);
+  }
+
+  const scheduler = createScheduler(envOf('scheduler'), { name: 'dev' });
+  closing.push(() => scheduler.close());
+  const schedulerAddress = await serveOn(service(SchedulerServiceDefinition, scheduler.implementation));
+  scheduler.start(schedulerAddress);
+
+  const fencer = createFencer(envOf('fencer'), { name: 'dev' });
+  closing.push(() => fencer.close());
+  const fencerAddress = await serveOn(service(FencerServiceDefinition, fencer.implementation));
+  fencer.start(fencerAddress);
+
+  return {
+    scheduler: schedulerAddress,
+    fencer: fencerAddress,
+    agents,
+    hosts,
+    async close() {
+      for (const close of closing.reverse()) await close();
+      peers.close();
+    },
+  };
+}
+
+/** The host as /proc would tell it: what its guests hold is in use. */
+function figuresOf(host: SimulatedHost): Host {
+  const usedByGuestsBytes = (): bigint => host.guests().reduce((sum, { memoryBytes }) => sum + BigInt(memoryBytes), 0n);
+  return createHostFigures({ totalBytes: host.info.memoryBytes, usedByGuestsBytes });
+}
+
+/** A loopback address that nobody listens on. It is taken a moment later: whoever is quicker is told at listening. */
+async function freeAddress(): Promise<string> {
+  return await new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.once('error', reject);
+    probe.listen(0, '127.0.0.1', () => {
+      const address = probe.address();
+      probe.close(() => {
+        if (address === null || typeof address === 'string') reject(new Error('loopback has no free port'));
+        else resolve(`127.0.0.1:${String(address.port)}`);
+      });
+    });
+  });
+}
