@@ -26,7 +26,7 @@ describe('the durable memory', () => {
 
   it('writes one after another, and together what came meanwhile; all of it is there when it resolves', async () => {
     const state = createMemoryState();
-    const { save } = state;
+    const save = state.save.bind(state);
     const releases: (() => void)[] = [];
     let inFlight = 0;
     let most = 0;
@@ -49,7 +49,7 @@ describe('the durable memory', () => {
 
   it('does not count an epoch as kept whose write failed', async () => {
     const state = createMemoryState();
-    const { save } = state;
+    const save = state.save.bind(state);
     state.save = () => Promise.reject(new Error('disk full'));
     const memory = await DurableMemory.load(state, 'a');
     await expect(memory.raiseLeaderEpoch('scheduler', 5n)).rejects.toThrow('disk full');

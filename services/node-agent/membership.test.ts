@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-import { MigrationRole, Node, NodeAgentServiceGetNodeRequest, NodeConditionType, TargetFact } from '@lockstep/sdk/v1';
-import { Migration } from '@lockstep/sdk/v1';
+import {
+  Migration,
+  MigrationRole,
+  Node,
+  NodeAgentServiceGetNodeRequest,
+  NodeConditionType,
+  TargetFact,
+} from '@lockstep/sdk/v1';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { migrationCodec, nodeCodec } from '../core/records/codec.js';
 import { keys } from '../core/records/keys.js';
-import { call, TestBed, VM, type TestNode } from './test-bed.js';
+import { call, overriding, TestBed, VM, type TestNode } from './test-bed.js';
 import { MIGRATION, SOURCE_EPOCH, TestLeader } from './test-leader.js';
 
 let bed: TestBed;
@@ -74,13 +80,10 @@ describe('losing the lease', () => {
   it('touches no VM, is shown, and ends when the lease is held again, without a new life', async () => {
     let cut = false;
     const a = await bed.node('a', {
-      store: (real) => ({
-        get: (key, options) => real.get(key, options),
-        list: (prefix, options) => real.list(prefix, options),
-        txn: (ops, options) => real.txn(ops, options),
-        watch: (prefix, options) => real.watch(prefix, options),
-        acquire: (options) => (cut ? Promise.reject(new Error('no server')) : real.acquire(options)),
-      }),
+      store: (real) =>
+        overriding(real, {
+          acquire: (options) => (cut ? Promise.reject(new Error('no server')) : real.acquire(options)),
+        }),
     });
     await bed.record({ node: 'a', epoch: SOURCE_EPOCH });
     await new TestLeader(bed).apply(a, SOURCE_EPOCH);

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-import { LeaderRole, NodeAgentServiceGetNodeRequest, OrderHeader, SeizeRequest, VmDesired } from '@lockstep/sdk/v1';
-import { MigrationRole } from '@lockstep/sdk/v1';
+import {
+  ApplyVmRequest,
+  LeaderRole,
+  MigrationRole,
+  NodeAgentServiceGetNodeRequest,
+  OrderHeader,
+  SeizeRequest,
+  VmDesired,
+} from '@lockstep/sdk/v1';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { ApplyVmRequest } from '@lockstep/sdk/v1';
 import { leaderCodec } from '../core/records/codec.js';
 import { keys } from '../core/records/keys.js';
-import { call, spec, TestBed, VM, type TestNode } from './test-bed.js';
+import { call, overriding, spec, TestBed, VM, type TestNode } from './test-bed.js';
 import { SOURCE_EPOCH, TestLeader } from './test-leader.js';
 
 const { SOURCE } = MigrationRole;
@@ -80,7 +86,7 @@ describe('the guard at the head of every order', () => {
   });
 
   it('answers an epoch only once it is on disk', async () => {
-    const save = a.state.save;
+    const save = a.state.save.bind(a.state);
     let release: () => void = () => undefined;
     a.state.save = async (document) => {
       await new Promise<void>((resolve) => {
@@ -106,13 +112,10 @@ describe('an agent that has not joined', () => {
   it('serves, says why, refuses orders, and joins when it can', async () => {
     let down = true;
     const late = await bed.node('late', {
-      store: (real) => ({
-        ...real,
-        get: (key, options) => (down ? Promise.reject(new Error('no server')) : real.get(key, options)),
-        list: (prefix, options) => real.list(prefix, options),
-        txn: (ops, options) => real.txn(ops, options),
-        acquire: (options) => real.acquire(options),
-      }),
+      store: (real) =>
+        overriding(real, {
+          get: (key, options) => (down ? Promise.reject(new Error('no server')) : real.get(key, options)),
+        }),
     });
     await bed.clock.advance(20_000);
     const { node } = await Promise.resolve(late.service.getNode(NodeAgentServiceGetNodeRequest.create({}), call()));

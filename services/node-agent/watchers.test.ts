@@ -2,7 +2,7 @@
 import { NodeConditionType, WatchNodeRequest, type WatchNodeResponse } from '@lockstep/sdk/v1';
 import { describe, expect, it } from 'vitest';
 import { withPlacementEpoch } from '../core/domain-xml/epoch.js';
-import { call, domainXml, TestBed, VM, type TestNode } from './test-bed.js';
+import { call, domainXml, overriding, TestBed, VM, type TestNode } from './test-bed.js';
 import { TestLeader } from './test-leader.js';
 
 /** Reads a stream at its own pace. */
@@ -48,13 +48,10 @@ describe('the stream of a node', () => {
     const never = new Promise<never>(() => undefined);
     const a = await bed.node('a', {
       hypervisor: (real) =>
-        new Proxy(real, {
-          get: (target, property) => {
-            const value: unknown = Reflect.get(target, property);
-            if (typeof value !== 'function') return value;
-            const hangs = hung && (property === 'list' || property === 'usage' || property === 'find');
-            return hangs ? () => never : value.bind(target);
-          },
+        overriding(real, {
+          list: (limit) => (hung ? never : real.list(limit)),
+          usage: (limit) => (hung ? never : real.usage(limit)),
+          find: (uuid, limit) => (hung ? never : real.find(uuid, limit)),
         }),
     });
     await bed.clock.advance(6_000);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { MigrationRole, SourceFact, TargetFact } from '@lockstep/sdk/v1';
+import { HypervisorError } from '../../platform/hypervisor/hypervisor.js';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { TestBed, VM, type TestNode } from '../test-bed.js';
+import { overriding, TestBed, VM, type TestNode } from '../test-bed.js';
 import { endCookie, SOURCE_EPOCH, TestLeader } from '../test-leader.js';
 
 const { SOURCE, TARGET } = MigrationRole;
@@ -180,10 +181,37 @@ describe('a commit', () => {
     expect(bed.runningOn()).toEqual(['a']);
   });
 
+  it('that failed inside Finish leaves the word that the guest may have run, over a restart too', async () => {
+    await b.kill();
+    await b.restart({
+      hypervisor: (real) =>
+        overriding(real, {
+          openIncoming: async (uuid, limit) =>
+            overriding(await real.openIncoming(uuid, limit), {
+              finish: () => {
+                b.host.crashGuest(VM);
+                return Promise.reject(new HypervisorError('failed', 'QEMU ended'));
+              },
+            }),
+        }),
+    });
+    await bed.clock.advance(2_000);
+    const vote = await leader.prepareTarget(b, await leader.prepareSource(a));
+    const cookie = endCookie(await leader.transfer(a, vote));
+    await expect(leader.commit(b, TARGET, cookie)).rejects.toMatchObject({ reason: 'HYPERVISOR_FAILED' });
+    expect((await leader.seize(b, TARGET)).targetFact).toBe(TargetFact.MAYBE);
+    expect((await leader.abort(b, TARGET)).targetFact).toBe(TargetFact.MAYBE);
+    await b.kill();
+    await b.restart();
+    await bed.clock.advance(2_000);
+    expect((await leader.seize(b, TARGET)).targetFact).toBe(TargetFact.MAYBE);
+    expect((await leader.seize(a, SOURCE)).sourceFact).toBe(SourceFact.STANDS);
+  });
+
   it('writes nothing durable on the target before Finish', async () => {
     const vote = await leader.prepareTarget(b, await leader.prepareSource(a));
     const cookie = endCookie(await leader.transfer(a, vote));
-    const save = b.state.save;
+    const save = b.state.save.bind(b.state);
     let saves = 0;
     b.state.save = (document) => {
       saves += bed.runningOn().length === 0 ? 1 : 0;
