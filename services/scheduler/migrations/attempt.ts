@@ -114,9 +114,11 @@ export class Attempt {
       };
       this.tell();
     };
+    // Begun first, told afterwards: of Commit(target) the guest waits, and watchers do not.
+    const working = (async () => await work())();
     this.tell();
     try {
-      const result = await work();
+      const result = await working;
       close(true, tellOf(result));
       return result;
     } catch (error) {
