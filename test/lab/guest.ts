@@ -14,7 +14,7 @@ import {
   virsh,
   type GuestKind,
 } from '../../deploy/lab/api.js';
-import { lab, lockstep, ok, shown } from './mesh.js';
+import { lab, ok, shown } from './mesh.js';
 
 const COUNT_LIMIT_MS = 60_000;
 /** About a second of counting. */
@@ -65,11 +65,14 @@ export async function startGuest(host: string, kind: GuestKind = { kind: 'counte
 
 /** Takes every guest away that these tests started; fails where one cannot be. */
 export async function removeGuests(): Promise<void> {
-  for (const name of made) {
-    made.delete(name);
+  const names = [...made];
+  made.clear();
+  const removals = names.map(async (name) => {
     await ok('vm', 'stop', name, '--force', '--wait', '--timeout', '90s');
     await ok('vm', 'undefine', name, '--yes');
-  }
+  });
+  const failed = (await Promise.allSettled(removals)).find((each) => each.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
 }
 
 /** Asks for a live move and returns its ID at once. */
@@ -86,11 +89,6 @@ export async function transferring(id: string): Promise<void> {
     if (state !== 'MIGRATION_STATE_TRANSFERRING') return state;
     return Number(progress?.memorySentBytes ?? 0) > 0 ? undefined : 'nothing sent yet';
   });
-}
-
-/** Follows a migration to its end as a person would, and returns the exit code of that. */
-export async function followed(id: string): Promise<number> {
-  return (await lockstep('migration', 'watch', id, '--timeout', '180s')).code;
 }
 
 function guestOf(name: string, id: string, xml: string): TestGuest {

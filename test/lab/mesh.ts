@@ -1,7 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import { attempt, layout, serversOf, until, up, type Outcome } from '../../deploy/lab/api.js';
+import {
+  attempt,
+  awaitPart,
+  hostNamed,
+  layout,
+  partNamed,
+  partState,
+  serversOf,
+  signalPart,
+  startPart,
+  until,
+  up,
+  type Outcome,
+} from '../../deploy/lab/api.js';
 
 /**
  * The lab that the tests of the running mesh share: the first that needs it brings it up, the run's end takes it down.
@@ -62,3 +75,19 @@ export interface ShownMigration {
 }
 
 export const migrationOf = (id: string): Promise<ShownMigration> => shown<ShownMigration>('migration', 'show', id);
+
+/** Kills a part of a host, and returns once it is dead. */
+export async function killPart(host: string, name: string): Promise<void> {
+  const [on, part] = [hostNamed(lab, host), partNamed(name)];
+  signalPart(on, name, 'SIGKILL');
+  await until(`end of ${name} on ${host}`, 10_000, () =>
+    Promise.resolve(partState(on, part) === 'dead' ? undefined : partState(on, part)),
+  );
+}
+
+/** Starts a part that was killed, and returns once it does its work. */
+export async function startPartAgain(host: string, name: string): Promise<void> {
+  const [on, part] = [hostNamed(lab, host), partNamed(name)];
+  await startPart(lab, on, part);
+  await awaitPart(lab, on, part);
+}
