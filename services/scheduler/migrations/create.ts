@@ -12,7 +12,7 @@ import { isTerminal } from '../../core/migration/transitions.js';
 import { migrationCodec } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
 import type { TxnOp } from '../../platform/store/store.js';
-import { LostTransaction } from '../ledger.js';
+import { LostTransaction, readEntry } from '../ledger.js';
 import { checkTarget, chooseNode } from '../nodes/choose.js';
 import type { Leading } from '../term.js';
 import { checkRequestId, findVm } from '../vms/find.js';
@@ -57,9 +57,9 @@ async function write(leading: Leading, request: CreateMigrationRequest, migratio
 
 async function earlierResult(leading: Leading, requestId: string): Promise<Migration | undefined> {
   if (requestId === '') return undefined;
-  const entry = await leading.env.store.get(keys.request(requestId), { consistency: 'consistent' });
+  const entry = await readEntry(leading.env, keys.request(requestId));
   if (entry === undefined) return undefined;
-  const stored = await leading.env.store.get(entry.value, { consistency: 'consistent' });
+  const stored = await readEntry(leading.env, entry.value);
   if (!entry.value.startsWith(keys.migrations) || stored === undefined) {
     throw invalidField('request_id', `${requestId}, which created ${entry.value}`, 'a new one');
   }

@@ -145,14 +145,23 @@ export class MigrationQueue {
     }
   }
 
+  /**
+   * Stays in hand until it is closed. What looks unopened may have been opened by a write whose outcome nobody told, so
+   * every round begins from the newest record.
+   */
   private async afterTrouble(attempt: Attempt): Promise<void> {
-    try {
-      const { record } = attempt.open().migration;
-      if (record.state === MigrationState.PENDING) await this.refuse(attempt);
-      else await settle(attempt);
-    } catch (error) {
-      attempt.log.error('cannot be settled now', { error });
-      await sleep(this.leading.env.clock, PAUSE_AFTER_TROUBLE_MS, this.leading.term.ended).catch(() => undefined);
+    const { env, term } = this.leading;
+    while (!term.ended.aborted) {
+      try {
+        const { record } = attempt.open().migration;
+        if (record.state === MigrationState.PENDING) await this.refuse(attempt);
+        else await settle(attempt);
+        if (isTerminal(attempt.open().migration.record.state)) return;
+      } catch (error) {
+        attempt.log.error('cannot be settled now', { error });
+      }
+      // Also where this leader was told that it leads no more, until it knows that itself.
+      await sleep(env.clock, PAUSE_AFTER_TROUBLE_MS, term.ended).catch(() => undefined);
     }
   }
 

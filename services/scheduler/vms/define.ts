@@ -6,7 +6,7 @@ import { invalidField, LockstepError } from '../../core/errors/catalogue.js';
 import { vmCodec } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
 import type { TxnOp } from '../../platform/store/store.js';
-import { LostTransaction } from '../ledger.js';
+import { LostTransaction, readEntry } from '../ledger.js';
 import { chooseNode, checkNamedNode } from '../nodes/choose.js';
 import type { Leading } from '../term.js';
 import { checkRequestId } from './find.js';
@@ -43,7 +43,7 @@ export async function defineVm(leading: Leading, request: DefineVmRequest): Prom
 /** Sets the first placement epoch above all that an earlier VM with this UUID used; yields the step that holds that. */
 async function firstEpoch(leading: Leading, vm: Vm): Promise<TxnOp> {
   const key = keys.vmEpoch(vm.id);
-  const before = await leading.env.store.get(key, { consistency: 'consistent' });
+  const before = await readEntry(leading.env, key);
   const epoch = BigInt(before?.value ?? '0') + 1n;
   vm.placement = { node: vm.homeNode, epoch, lastEpoch: epoch, migrationId: '' };
   return { op: 'check', key, index: before?.index ?? NO_INDEX };
@@ -52,9 +52,9 @@ async function firstEpoch(leading: Leading, vm: Vm): Promise<TxnOp> {
 /** What an earlier request with this ID defined. */
 async function earlierResult(leading: Leading, requestId: string): Promise<Vm | undefined> {
   if (requestId === '') return undefined;
-  const entry = await leading.env.store.get(keys.request(requestId), { consistency: 'consistent' });
+  const entry = await readEntry(leading.env, keys.request(requestId));
   if (entry === undefined) return undefined;
-  const stored = await leading.env.store.get(entry.value, { consistency: 'consistent' });
+  const stored = await readEntry(leading.env, entry.value);
   if (!entry.value.startsWith(keys.vms) || stored === undefined) {
     throw invalidField('request_id', `${requestId}, which created ${entry.value}`, 'a new one');
   }
