@@ -39,7 +39,6 @@ async function leaderSeenBy(host: HostLayout): Promise<string | undefined> {
 
 export const consul: Part = {
   name: 'consul',
-  group: 'base',
   prepare: (lab, host) => {
     mkdirSync(join(host.dir, 'consul/data'), { recursive: true });
     writeWhole(configurationOf(host), JSON.stringify(configuration(lab, host), null, 2));

@@ -63,7 +63,6 @@ export function virsh(host: HostLayout, args: readonly string[], timeoutMs = 30_
 
 export const libvirtd: Part = {
   name: 'libvirtd',
-  group: 'base',
   prepare: (_lab, host) => {
     mkdirSync(join(host.dir, 'libvirt/etc'), { recursive: true });
     writeWhole(join(host.dir, 'libvirt/etc/qemu.conf'), qemuConfiguration(host));

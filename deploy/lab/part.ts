@@ -4,7 +4,6 @@ import type { HostLayout, Lab } from './layout.js';
 /** A program that runs on every host for as long as the host does. */
 export interface Part {
   name: string;
-  group: 'base' | 'services';
   /** Writes what the program reads at its start. */
   prepare: (lab: Lab, host: HostLayout) => void;
   argv: (lab: Lab, host: HostLayout) => string[];

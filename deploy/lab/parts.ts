@@ -11,9 +11,12 @@ import { until } from './shell.js';
 import { end, launch, readRecord, signal, stateOf, type ProcessRecord, type ProcessState } from './supervise.js';
 
 /** In the order of starting. */
-export const parts: readonly Part[] = [consul, libvirtd, nodeAgent, scheduler, fencer];
+const base: readonly Part[] = [consul, libvirtd];
+const services: readonly Part[] = [nodeAgent, scheduler, fencer];
+export const parts: readonly Part[] = [...base, ...services];
 
-export const wantedParts = (withServices: boolean) => parts.filter((part) => withServices || part.group === 'base');
+/** What stands on nothing first, then what stands on it. */
+export const wantedGroups = (withServices: boolean) => (withServices ? [base, services] : [base]);
 
 export function partNamed(name: string): Part {
   const part = parts.find((candidate) => candidate.name === name);

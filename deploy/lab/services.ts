@@ -12,7 +12,6 @@ const configurationOf = (host: HostLayout, service: ServiceName) => join(host.di
 function servicePart(name: ServiceName): Part {
   return {
     name,
-    group: 'services',
     prepare: (lab, host) => {
       for (const [file, text] of serviceConfigurations(lab, host, name)) writeWhole(file, text);
       mkdirSync(join(host.dir, 'lockstep/state', name), { recursive: true });

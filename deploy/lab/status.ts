@@ -5,7 +5,7 @@ import { isBooted, isPoweredOn } from './host.js';
 import type { HostLayout, Lab, NetworkName } from './layout.js';
 import { attemptVirsh } from './libvirtd.js';
 import { plugged } from './network.js';
-import { partState, wantedParts } from './parts.js';
+import { partState, wantedGroups } from './parts.js';
 import type { ProcessState } from './supervise.js';
 
 export interface HostStatus {
@@ -31,7 +31,7 @@ async function statusOf(host: HostLayout, withServices: boolean): Promise<HostSt
     booted: isBooted(host),
     bmc: bmc.mode === 'up' ? bmc.process : bmc.mode,
     cables: { a: await cable('a'), b: await cable('b') },
-    parts: Object.fromEntries(wantedParts(withServices).map((part) => [part.name, partState(host, part)])),
+    parts: Object.fromEntries(wantedGroups(withServices).flat().map((part) => [part.name, partState(host, part)])),
     ...(guests?.code === 0 ? { guests: guests.stdout.split('\n').filter(Boolean) } : {}),
   };
 }

@@ -155,6 +155,19 @@ describe('a leadership', () => {
     await close(a.leadership);
   });
 
+  it("is nobody's while the store still shows a life of this replica that is over", async () => {
+    const { clock, replica, close } = createWorld();
+    const before = replica('a');
+    await clock.advance(100);
+    before.cut(true);
+    const after = replica('a');
+    await clock.advance(2_000);
+    expect(after.leadership.leader()).toEqual({ kind: 'none' });
+    await clock.advance(60_000);
+    expect(after.leadership.leader()).toMatchObject({ kind: 'self', epoch: 2n });
+    await close(before.leadership, after.leadership);
+  });
+
   it('waits for the orderly end of the last term, within a bound', async () => {
     const { clock, replica, close } = createWorld();
     let begun = 0;

@@ -103,8 +103,6 @@ class Candidate implements Leadership {
   readonly #closing = new AbortController();
   readonly #done: Promise<unknown>;
   #term: { term: Term; sinceMs: number } | undefined;
-  /** Session of our latest term: the store may show it as the holder for a while after its end. */
-  #lastSession: string | undefined;
   #holder: { leader: Leader; session: string } | undefined;
   /** No epoch at or under this one is taken: the highest that an agent ever told us of. */
   #heardEpoch = 0n;
@@ -132,8 +130,10 @@ class Candidate implements Leadership {
       const { term, sinceMs } = this.#term;
       return { kind: 'self', epoch: term.leaderEpoch, session: term.session, sinceMs };
     }
-    if (this.#holder === undefined || this.#holder.session === this.#lastSession) return { kind: 'none' };
+    if (this.#holder === undefined) return { kind: 'none' };
     const { address, name, leaderEpoch } = this.#holder.leader;
+    // A term of ours that is over, or not begun, or of this replica's life before.
+    if (address === this.#options.address) return { kind: 'none' };
     return { kind: 'other', address, name, epoch: leaderEpoch };
   }
 
@@ -227,7 +227,6 @@ class Candidate implements Leadership {
       },
     };
 
-    this.#lastSession = lease.session;
     this.#term = { term, sinceMs: this.#env.clock.nowMs() };
     lease.lost.addEventListener('abort', onLost, { once: true });
     this.#closing.signal.addEventListener('abort', onClosing, { once: true });
@@ -253,7 +252,9 @@ class Candidate implements Leadership {
     await Promise.race([leading, aborted(term.ended)]);
     if (!term.ended.aborted) throw new Error(`the ${role} stopped leading by itself`, { cause: failure });
 
-    this.#log.warn('leads no more', { leaderEpoch: term.leaderEpoch, reason: term.ended.reason });
+    const reason: unknown = term.ended.reason;
+    const why = reason instanceof Error ? reason.message : String(reason);
+    this.#log.log(this.#closing.signal.aborted ? 'i' : 'w', 'leads no more', { leaderEpoch: term.leaderEpoch, why });
     const limitMs = this.#timings.endLimitMs;
     try {
       await withDeadline(this.#env.clock, { what: `end of term ${String(term.leaderEpoch)}`, limitMs }, () => leading);

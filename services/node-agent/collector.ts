@@ -64,7 +64,11 @@ export class Collector<T> {
     do {
       this.#again = false;
       await this.#pass();
-    } while (this.#again && !this.parts.signal.aborted);
+    } while (this.#wanted());
+  }
+
+  #wanted(): boolean {
+    return this.#again && !this.parts.signal.aborted;
   }
 
   async #pass(): Promise<void> {

@@ -105,5 +105,6 @@ function roleOf(header: OrderHeader | undefined): LeaderRoleName | undefined {
 
 function staleEpoch({ role, epoch }: Speaker, kept: bigint): LockstepError {
   const message = `${role} epoch ${String(epoch)} is over: ${String(kept)} was seen`;
-  return new LockstepError('STALE_EPOCH', message, { role, got: String(epoch), want: `at least ${String(kept)}` });
+  const want = `at least ${String(kept)}`;
+  return new LockstepError('STALE_EPOCH', message, { role, leader_epoch: String(kept), got: String(epoch), want });
 }

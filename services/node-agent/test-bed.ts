@@ -85,19 +85,19 @@ export class TestBed {
 
   /** Lets time pass until the call has its answer. */
   async run<T>(promise: Promise<T>, limitMs = 400_000): Promise<T> {
-    let settled = false;
+    const call = { settled: false };
     const done = promise.finally(() => {
-      settled = true;
+      call.settled = true;
     });
     done.catch(() => undefined);
     const untilMs = this.clock.nowMs() + limitMs;
     await this.clock.settle();
-    while (!settled && this.clock.nowMs() < untilMs) {
+    while (!call.settled && this.clock.nowMs() < untilMs) {
       const dueMs = this.clock.nextDueMs();
       await this.clock.advance(dueMs === undefined ? 1 : Math.max(0, dueMs - this.clock.nowMs()));
     }
-    if (!settled) throw new Error(`no answer within ${String(limitMs)} ms of virtual time`);
-    return done;
+    if (call.settled) return done;
+    throw new Error(`no answer within ${String(limitMs)} ms of virtual time`);
   }
 
   /** Hosts on which vCPUs of the VM run. */
@@ -222,6 +222,18 @@ export class TestBed {
     const entry = await this.store.get(keys.node(name));
     return entry === undefined ? undefined : nodeCodec.decode(entry.value, entry.index);
   }
+}
+
+/** The same thing with some of its methods replaced. */
+export function overriding<T extends object>(target: T, replaced: Partial<T>): T {
+  return new Proxy(target, {
+    get: (object, property) => {
+      if (Object.hasOwn(replaced, property)) return Reflect.get(replaced, property) as unknown;
+      const value: unknown = Reflect.get(object, property);
+      if (typeof value !== 'function') return value;
+      return (...args: unknown[]): unknown => Reflect.apply(value, object, args);
+    },
+  });
 }
 
 /** A context as a gRPC call has it. */

@@ -11,9 +11,11 @@ import {
   TransferRequest,
   VmDesired,
   VmFacts,
+  WatchNodeRequest,
   type PrepareResponse,
   type TransferResponse,
   type VmSpec,
+  type WatchNodeResponse,
 } from '@lockstep/sdk/v1';
 import { call, spec, VM, type TestBed, type TestNode } from './test-bed.js';
 
@@ -26,6 +28,7 @@ export class TestLeader {
   migrationId = MIGRATION;
   sourceEpoch = SOURCE_EPOCH;
   targetEpoch = TARGET_EPOCH;
+  callLimitMs = 400_000;
 
   constructor(
     private readonly bed: TestBed,
@@ -35,14 +38,14 @@ export class TestLeader {
   async apply(node: TestNode, epoch: bigint, desired: VmDesired = VmDesired.RUNNING, vmSpec: VmSpec = spec()) {
     const order = { vmId: VM, placementEpoch: epoch, migrationId: '' };
     const request = ApplyVmRequest.create({ header: await this.header(node), order, desired, spec: vmSpec });
-    return this.bed.run(Promise.resolve(node.service.applyVm(request, call())));
+    return this.within(Promise.resolve(node.service.applyVm(request, call())));
   }
 
   async stop(node: TestNode, epoch: bigint, options: { limitS?: number; migrationId?: string } = {}) {
     const order = { vmId: VM, placementEpoch: epoch, migrationId: options.migrationId ?? '' };
     const shutdownLimit = { seconds: BigInt(options.limitS ?? 60), nanos: 0 };
     const request = NodeAgentServiceStopVmRequest.create({ header: await this.header(node), order, shutdownLimit });
-    return this.bed.run(Promise.resolve(node.service.stopVm(request, call())));
+    return this.within(Promise.resolve(node.service.stopVm(request, call())));
   }
 
   async prepareSource(node: TestNode): Promise<PrepareResponse> {
@@ -51,7 +54,7 @@ export class TestLeader {
       order: this.sourceOrder(),
       role: MigrationRole.SOURCE,
     });
-    return this.bed.run(Promise.resolve(node.service.prepare(request, call()))) as Promise<PrepareResponse>;
+    return this.within(Promise.resolve(node.service.prepare(request, call()))) as Promise<PrepareResponse>;
   }
 
   async prepareTarget(node: TestNode, begun: PrepareResponse): Promise<PrepareResponse> {
@@ -62,15 +65,15 @@ export class TestLeader {
       cookie: begun.cookie,
       domainXml: begun.domainXml,
       persistentXml: begun.persistentXml,
-      paused: begun.paused ?? false,
+      paused: begun.paused,
       spec: spec(),
     });
-    return this.bed.run(Promise.resolve(node.service.prepare(request, call()))) as Promise<PrepareResponse>;
+    return this.within(Promise.resolve(node.service.prepare(request, call()))) as Promise<PrepareResponse>;
   }
 
   /** Attaches and collects every message until the end. */
   async transfer(node: TestNode, vote: PrepareResponse, options: { attachOnly?: boolean } = {}): Promise<TransferResponse[]> {
-    return this.bed.run(this.collect(node, vote, options));
+    return this.within(this.collect(node, vote, options));
   }
 
   /** The same, without letting time pass by itself. */
@@ -90,31 +93,44 @@ export class TestLeader {
     return messages;
   }
 
+  /** Watches the node as a leader does, until the signal aborts; yields how many messages came. */
+  async watch(node: TestNode, signal: AbortSignal): Promise<WatchNodeResponse[]> {
+    const messages: WatchNodeResponse[] = [];
+    const request = WatchNodeRequest.create({ header: await this.header(node) });
+    for await (const message of node.service.watchNode(request, call(signal))) messages.push(message as WatchNodeResponse);
+    return messages;
+  }
+
   async commit(node: TestNode, role: MigrationRole, cookie: Uint8Array = Buffer.alloc(0)) {
     const order = role === MigrationRole.SOURCE ? this.sourceOrder() : this.targetOrder();
     const request = CommitRequest.create({ header: await this.header(node), order, role, cookie: Buffer.from(cookie) });
-    return this.bed.run(Promise.resolve(node.service.commit(request, call())));
+    return this.within(Promise.resolve(node.service.commit(request, call())));
   }
 
   async abort(node: TestNode, role: MigrationRole): Promise<VmFacts> {
     const order = role === MigrationRole.SOURCE ? this.sourceOrder() : this.targetOrder();
     const request = AbortRequest.create({ header: await this.header(node), order, role });
-    const { facts } = await this.bed.run(Promise.resolve(node.service.abort(request, call())));
+    const { facts } = await this.within(Promise.resolve(node.service.abort(request, call())));
     return VmFacts.create(facts);
   }
 
   async seize(node: TestNode, role: MigrationRole): Promise<VmFacts> {
     const order = role === MigrationRole.SOURCE ? this.sourceOrder() : this.targetOrder();
     const header = { ...(await this.header(node)), incarnation: 0n };
-    const { facts } = await this.bed.run(Promise.resolve(node.service.seize(SeizeRequest.create({ header, order }), call())));
+    const { facts } = await this.within(Promise.resolve(node.service.seize(SeizeRequest.create({ header, order }), call())));
     return VmFacts.create(facts);
   }
 
   async giveUp(node: TestNode, epoch: bigint): Promise<VmFacts> {
     const order = { vmId: VM, placementEpoch: epoch, migrationId: '' };
     const request = GiveUpRequest.create({ header: await this.header(node), order });
-    const { facts } = await this.bed.run(Promise.resolve(node.service.giveUp(request, call())));
+    const { facts } = await this.within(Promise.resolve(node.service.giveUp(request, call())));
     return VmFacts.create(facts);
+  }
+
+  /** No answer within the limit is an error, as for a real leader. */
+  private within<T>(promise: Promise<T>): Promise<T> {
+    return this.bed.run(promise, this.callLimitMs);
   }
 
   header(node: TestNode) {

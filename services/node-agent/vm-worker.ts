@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { VmDesired, VmState } from '@lockstep/sdk/v1';
+import { VmDesired, type VmState } from '@lockstep/sdk/v1';
 import type { Domain } from '../platform/hypervisor/hypervisor.js';
 import { isActive } from './domain-states.js';
 import type { VmHistory, Wish } from './vm-step.js';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { VmDesired, VmSpec } from '@lockstep/sdk/v1';
 import { withPlacementEpoch, withUuid } from '../core/domain-xml/epoch.js';
-import { milliseconds } from './durations.js';
+import { milliseconds } from '../core/duration.js';
 import type { Wish } from './vm-step.js';
 
 const DEFAULT_SHUTDOWN_LIMIT_MS = 180_000;

@@ -1,35 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync, mkdirSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { PlayedCluster } from './cli-cluster.js';
-
-const PROGRAM = fileURLToPath(new URL('../../clients/cli/dist/main.js', import.meta.url));
-
-interface Ended {
-  code: number | null;
-  signal: string | null;
-  stdout: string;
-  stderr: string;
-}
-
-interface Running {
-  child: ChildProcess;
-  ended: Promise<Ended>;
-  /** Resolves once stderr holds this text. */
-  says(text: string): Promise<void>;
-}
+import { startProgram, type Ended, type Running } from './cli-process.js';
 
 let folder: string;
 let cluster: PlayedCluster;
 
 beforeAll(() => {
-  if (!existsSync(PROGRAM)) throw new Error(`${PROGRAM} is missing: npm run build`);
   folder = mkdtempSync(join(tmpdir(), 'lockstep-cli-'));
 });
 
@@ -47,40 +29,7 @@ afterEach(() => {
 });
 
 function start(args: readonly string[], env: Record<string, string> = {}, stdin = ''): Running {
-  const child = spawn(process.execPath, [PROGRAM, ...args], {
-    env: { PATH: process.env['PATH'] ?? '', HOME: folder, LOCKSTEP_SERVER: cluster.address, ...env },
-    stdio: ['pipe', 'pipe', 'pipe'],
-  });
-  let stdout = '';
-  let stderr = '';
-  const listeners = new Set<() => void>();
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    stderr += text;
-    for (const listener of listeners) listener();
-  });
-  child.stdin.on('error', () => undefined);
-  child.stdin.end(stdin);
-  const ended = new Promise<Ended>((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', (code, signal) => {
-      resolve({ code, signal, stdout, stderr });
-    });
-  });
-  const says = (text: string): Promise<void> =>
-    new Promise((resolve, reject) => {
-      const look = (): void => {
-        if (!stderr.includes(text)) return;
-        listeners.delete(look);
-        resolve();
-      };
-      listeners.add(look);
-      void ended.then(() => {
-        reject(new Error(`it ended without saying "${text}":\n${stderr}`));
-      });
-      look();
-    });
-  return { child, ended, says };
+  return startProgram(args, { HOME: folder, LOCKSTEP_SERVER: cluster.address, ...env }, stdin);
 }
 
 async function lockstep(...args: string[]): Promise<Ended> {

@@ -11,7 +11,6 @@ import { lab, meshUp, servers } from './mesh.js';
 beforeAll(meshUp);
 afterEach(removeGuests);
 
-const h1 = hostNamed(lab, 'h1');
 const h2 = hostNamed(lab, 'h2');
 const h3 = hostNamed(lab, 'h3');
 const buf = join(lab.checkout, 'node_modules/.bin/buf');

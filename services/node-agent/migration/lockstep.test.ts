@@ -38,7 +38,7 @@ describe('a migration in lockstep, step by step', () => {
     expect(committed.facts).toMatchObject({ targetFact: TargetFact.RUNNING, placementEpoch: TARGET_EPOCH, running: true });
     expect(committed.outcome?.downtime).toBeDefined();
 
-    const gone = await leader.commit(a, SOURCE, committed.cookie as Uint8Array);
+    const gone = await leader.commit(a, SOURCE, committed.cookie);
     expect(gone.facts).toMatchObject({ sourceFact: SourceFact.LOST, floor: SOURCE_EPOCH });
     expect(a.host.guests()).toEqual([]);
     expect(b.host.guest(VM)?.memory().boot).toBe(boot);

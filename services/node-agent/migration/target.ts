@@ -37,8 +37,8 @@ export type TargetVote = ({ granted: true } & Vote) | { granted: false; refusals
 export interface RoomCheck {
   /** Why the guest does not fit; undefined: it does. */
   refusal(needBytes: bigint): Promise<string | undefined>;
-  /** Whether a vote whose time is over is kept, because somebody or something still depends on it. */
-  keepsVote(vmId: string): boolean;
+  /** Whether votes whose time is over are kept, because a leader is there to end them. */
+  keepsVotes(): boolean;
 }
 
 /**
@@ -139,7 +139,11 @@ export class TargetRole {
 
   #openFor({ vmId, migrationId }: OrderedVm): Incoming | undefined {
     const open = this.#open.get(vmId);
-    return open?.order.migrationId === migrationId ? open : undefined;
+    if (open?.order.migrationId !== migrationId) return undefined;
+    if (open.finished !== undefined || !open.handle.lost.aborted) return open;
+    // What was prepared does not outlive its connection; only the domain tells what is left.
+    this.forget(vmId);
+    return undefined;
   }
 
   async #refusals(order: OrderedVm, request: PrepareRequest): Promise<Refusal[]> {
@@ -189,7 +193,9 @@ export class TargetRole {
         },
         { deadlineMs: CALL_MS.prepare },
       );
-      const ttl = new VoteTtl(env.clock, timing.prepareTtlMs, () => this.#lapse(order));
+      const ttl = new VoteTtl(env.clock, timing.prepareTtlMs, () => {
+        this.#lapse(order);
+      });
       this.#open.set(vmId, { order, handle, vote, ttl, finished: undefined });
       return vote;
     } catch (error) {
@@ -265,14 +271,14 @@ export class TargetRole {
     await removeStandingCopy(hypervisor, order.vmId, order.placementEpoch);
   }
 
-  /** Nobody renewed the vote: unless something still depends on it, this end gives up by itself. */
+  /** Nobody renewed the vote: where no leader is there either, this end gives up by itself. */
   #lapse(order: OrderedVm): void {
     const { queues } = this.parts;
     const lapse = async (): Promise<void> => {
       const open = this.#openFor(order);
       if (open === undefined || !open.ttl.lapsed || open.finished !== undefined) return;
       if (this.parts.memory.isFinishing(order.vmId, order.migrationId)) return;
-      if (this.room.keepsVote(order.vmId)) {
+      if (this.room.keepsVotes()) {
         open.ttl.renew();
         return;
       }

@@ -10,7 +10,7 @@ import {
 import type { Logger } from '../../platform/log/log.js';
 import { CALL_MS } from '../config.js';
 import { abortIfActive } from './orphaned-transfer.js';
-import { durationOf } from '../durations.js';
+import { durationOf } from '../../core/duration.js';
 import type { TransferKnowledge } from '../facts.js';
 import type { OrderGuard, Speaker } from '../orders.js';
 
@@ -84,7 +84,7 @@ export class Transfer {
    */
   async *attach(speaker: Speaker, signal: AbortSignal): AsyncGenerator<TransferResponse> {
     const { guard } = this.parts;
-    for (;;) {
+    while (!signal.aborted) {
       guard.stillHighest(speaker);
       const state = this.#state;
       switch (state.kind) {
@@ -101,10 +101,8 @@ export class Transfer {
           throw new LockstepError('HYPERVISOR_DOWN', `the connection to the hypervisor broke: ${state.detail}`);
         case 'performing':
           if (this.#latest !== undefined) yield { event: { $case: 'progress', value: this.#latest } };
-          if (signal.aborted) return;
           // The end may have come while the report was on its way.
           if (this.#isPerforming()) await this.#nextChange(signal);
-          if (signal.aborted) return;
       }
     }
   }
@@ -177,6 +175,10 @@ export class Transfer {
 
   #nextChange(signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
+      if (signal.aborted) {
+        resolve();
+        return;
+      }
       const done = (): void => {
         this.#wakers.delete(done);
         signal.removeEventListener('abort', done);

@@ -48,6 +48,7 @@ describe('a configuration', () => {
     ['a word not in the list', 'node: h1\nmode: fake\n', 'agent.yaml:2: mode: got "fake", want real or simulated'],
     ['a listen without port', 'node: h1\nlisten: h1\n', 'agent.yaml:2: listen: got "h1", want host:port, e.g. 10.0.0.1:7701'],
     ['a port too high', 'node: h1\nlisten: h1:70000\n', 'agent.yaml:2: listen: got "h1:70000", want host:port, e.g. 10.0.0.1:7701'],
+    ['an address without a port to reach', 'node: h1\nconsul:\n  address: h1:0\n', 'agent.yaml:3: consul.address: got "h1:0", want host:port, e.g. 10.0.0.1:7701'],
     ['a bad network', 'node: h1\ninsecure:\n  allow_cidrs:\n    - 10.0.0.0/24\n    - lan\n', 'agent.yaml:5: insecure.allow_cidrs[1]: got "lan", want ADDRESS/BITS, e.g. 10.0.0.0/24'],
     ['an empty file', '', 'agent.yaml: node: got nothing, want string'],
     ['a list', '- a\n', 'agent.yaml:1: got ["a"], want object'],

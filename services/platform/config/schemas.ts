@@ -4,9 +4,10 @@ import { z } from 'zod';
 
 /** Parts that the services' configurations share. Keys as in the file; what comes out is as the code names things. */
 
-function isHostPort(text: string): boolean {
+function isHostPort(text: string, lowestPort: number): boolean {
   const [, host = '', port = ''] = /^(\[[^\]]+\]|[^:[\]]+):(\d{1,5})$/.exec(text) ?? [];
-  return Number(port) <= 65_535 && host !== '' && (!host.startsWith('[') || isIP(host.slice(1, -1)) === 6);
+  if (Number(port) < lowestPort || Number(port) > 65_535) return false;
+  return host !== '' && (!host.startsWith('[') || isIP(host.slice(1, -1)) === 6);
 }
 
 function isCidr(text: string): boolean {
@@ -14,11 +15,11 @@ function isCidr(text: string): boolean {
   return isIP(address) !== 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= (isIP(address) === 6 ? 128 : 32);
 }
 
-/** host:port, e.g. `10.0.0.1:7701`; an IPv6 address in brackets. */
-export const addressSchema = z.string().refine(isHostPort, 'host:port, e.g. 10.0.0.1:7701');
+/** Where something is reached: host:port, e.g. `10.0.0.1:7701`; an IPv6 address in brackets. */
+export const addressSchema = z.string().refine((text) => isHostPort(text, 1), 'host:port, e.g. 10.0.0.1:7701');
 
-/** Where a service listens; port 0 takes a free one. */
-export const listenSchema = addressSchema;
+/** Where a service listens: the same, and port 0 takes a free one. */
+export const listenSchema = z.string().refine((text) => isHostPort(text, 0), 'host:port, e.g. 10.0.0.1:7701');
 
 /** PEM files of TLS; all three or none. */
 export const tlsSchema = z

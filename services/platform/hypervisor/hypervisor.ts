@@ -84,23 +84,36 @@ export interface OutgoingMigration {
   readonly uuid: string;
   /** Protects the domain from changes and yields what the target needs. `paused`: its user's pause travels along. */
   begin(call: CallLimit): Promise<DomainDefinitions & { cookie: Uint8Array; paused: boolean }>;
-  /** Sends all memory; settles when the source stands still, or fails and the guest runs on. No deadline. */
+  /**
+   * Sends all memory; settles when the source stands still. Fails with the guest as it was before `begin`, and the job
+   * over. No deadline. The source's hypervisor is the one that hands `persistentXml` to the target's.
+   */
   perform(input: {
     uri: string;
     cookie: Uint8Array;
     settings: TransferSettings;
     persistentXml: string;
   }): Promise<{ cookie: Uint8Array }>;
-  /** Fails with `no-job` before and after the transfer. */
+  /** Fails with `no-job` before and after the transfer. This and the levers work beside the migration's connection. */
   progress(call: CallLimit): Promise<TransferProgress>;
   setMaxDowntime(downtimeMs: number, call: CallLimit): Promise<void>;
   setBandwidth(bytesPerSecond: bigint, call: CallLimit): Promise<void>;
+  /**
+   * The source stands still at once and `perform` settles; `finish` lets the guest run and settles when the rest of
+   * its memory has arrived. From here on neither host alone has all of it.
+   */
   startPostCopy(call: CallLimit): Promise<void>;
   /** Makes `perform` fail; the guest runs on. */
   abort(call: CallLimit): Promise<void>;
-  /** The target runs: destroys and undefines the old copy. */
+  /**
+   * The target runs: destroys and undefines the old copy. Fails with `no-job` where the connection of `begin` was lost
+   * since: then it is for the caller to destroy and undefine the copy, by its placement epoch.
+   */
   confirm(input: { cookie: Uint8Array }, call: CallLimit): Promise<void>;
-  /** The target has given up: the old copy runs on. */
+  /**
+   * The target has given up: the old copy goes on as it was before `begin`; done if it does already. Fails with
+   * `no-job` where it stands still and the connection of `begin` was lost since: the caller resumes it.
+   */
   cancel(call: CallLimit): Promise<void>;
   /** Aborts when the connection is gone; what that does to the guest depends on the phase. */
   readonly lost: AbortSignal;
@@ -116,7 +129,11 @@ export interface IncomingMigration {
     input: DomainDefinitions & { cookie: Uint8Array; paused: boolean; settings: TransferSettings },
     call: CallLimit,
   ): Promise<{ uri: string; cookie: Uint8Array }>;
-  /** The commit point: the guest runs here, or stays paused where its user had paused it. */
+  /**
+   * The commit point: the guest runs here, or stays paused where its user had paused it. An empty cookie stands for
+   * the one of `perform` that was lost. `gone`: there is no such guest here. `no-job`: there is, and it is not incoming
+   * (it was finished before).
+   */
   finish(input: { cookie: Uint8Array }, call: CallLimit): Promise<{ cookie: Uint8Array; stats: TransferStats }>;
   /** Destroys the incoming guest; done if there is none. */
   cancel(call: CallLimit): Promise<void>;

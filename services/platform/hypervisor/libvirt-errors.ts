@@ -20,6 +20,10 @@ const KINDS: Partial<Record<ErrorCodeName, HypervisorErrorKind>> = {
   XML_DETAIL: 'invalid',
   XML_INVALID_SCHEMA: 'invalid',
   INVALID_ARG: 'invalid',
+  INVALID_MAC: 'invalid',
+  NO_NAME: 'invalid',
+  NO_OS: 'invalid',
+  OS_TYPE: 'invalid',
   OPERATION_INVALID: 'refused',
   OPERATION_DENIED: 'refused',
   OPERATION_UNSUPPORTED: 'refused',
@@ -51,15 +55,6 @@ function kindOf(error: unknown): HypervisorErrorKind {
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
-}
-
-/** Passes over errors that say: what was asked for is so already. */
-export async function unless(codes: readonly ErrorCodeName[], work: Promise<unknown>): Promise<void> {
-  try {
-    await work;
-  } catch (error) {
-    if (!isLibvirtError(error, ...codes)) throw error;
-  }
 }
 
 /** In a migration's own phases libvirt says "operation invalid" when it knows of no such migration. */

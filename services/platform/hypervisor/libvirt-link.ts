@@ -111,7 +111,7 @@ export class LibvirtLink {
     if (this.#line === undefined && this.#failure === undefined) {
       const waited = withDeadline(this.#clock, { what, limitMs: limit.deadlineMs, signal: limit.signal }, () => this.#attempt);
       await waited.catch((error: unknown) => {
-        if (error instanceof DeadlineExceeded) throw new HypervisorError('down', `${what}: libvirt does not answer`);
+        if (error instanceof DeadlineExceeded) throw new HypervisorError('deadline', `${what}: still connecting to libvirt`);
         throw error;
       });
     }
@@ -123,7 +123,9 @@ export class LibvirtLink {
 
   async #keepConnected(): Promise<void> {
     let retryMs = RETRY.leastMs;
-    for (await this.#attempt; !this.#closing.signal.aborted; await this.#attempt) {
+    for (;;) {
+      await this.#attempt;
+      if (this.#closing.signal.aborted) return;
       if (this.#line === undefined) {
         await sleep(this.#clock, retryMs, this.#closing.signal).catch(() => undefined);
         retryMs = Math.min(retryMs * 2, RETRY.mostMs);

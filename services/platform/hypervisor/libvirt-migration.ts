@@ -4,6 +4,7 @@ import {
   type Connection,
   type DomainRef,
   DomainState as LibvirtState,
+  isLibvirtError,
   type JobStats,
   JobType,
   MigrateFlag,
@@ -21,7 +22,8 @@ import {
   type TransferSettings,
   type TransferStats,
 } from './hypervisor.js';
-import { ofMigration, translate, unless } from './libvirt-errors.js';
+import { stateOf } from './libvirt-domain.js';
+import { ofMigration, translate } from './libvirt-errors.js';
 import { type LibvirtLink, optionsOf } from './libvirt-link.js';
 
 const BOTH_ENDS = MigrateFlag.LIVE | MigrateFlag.PERSIST_DEST | MigrateFlag.UNDEFINE_SOURCE;
@@ -65,7 +67,9 @@ export class LibvirtOutgoing implements OutgoingMigration {
     const options = optionsOf(call);
     const { domains, migration } = this.#connection;
     try {
-      const { cookie, xml } = await migration.begin(this.#domain, { params: {}, flags: this.#flags }, options);
+      // Post-copy must be foreseen here to be possible at all; Perform says whether QEMU gets ready for it.
+      const flags = this.#flags | MigrateFlag.POSTCOPY;
+      const { cookie, xml } = await migration.begin(this.#domain, { params: {}, flags }, options);
       // Only now: until Begin another client could still pause or change it.
       const { state } = await domains.state(this.#domain, options);
       const inactive = XmlFlag.INACTIVE | XmlFlag.SECURE | XmlFlag.MIGRATABLE;
@@ -126,12 +130,23 @@ export class LibvirtOutgoing implements OutgoingMigration {
     return this.#end(cookie, false, call);
   }
 
-  cancel(call: CallLimit): Promise<void> {
-    return this.#end(new Uint8Array(0), true, call);
+  async cancel(call: CallLimit): Promise<void> {
+    try {
+      await this.#end(new Uint8Array(0), true, call);
+    } catch (error) {
+      // A failed transfer has ended its job by itself. Only a guest that a migration left standing is not as it was.
+      const ended = error instanceof HypervisorError && error.kind === 'no-job';
+      if (!ended || (await this.#isLeftStanding(call))) throw error;
+    }
   }
 
   close(): void {
     void this.#connection.close();
+  }
+
+  async #isLeftStanding(call: CallLimit): Promise<boolean> {
+    const state = stateOf(await this.#connection.domains.state(this.#domain, optionsOf(call)).catch(raise));
+    return state.state === 'paused' && state.reason !== 'user' && state.reason !== 'io-error';
   }
 
   #end(cookie: Uint8Array, cancelled: boolean, call: CallLimit): Promise<void> {
@@ -207,17 +222,29 @@ export class LibvirtIncoming implements IncomingMigration {
   }
 
   async cancel(call: CallLimit): Promise<void> {
-    const given = { cookie: new Uint8Array(0), flags: this.#flags, cancelled: true };
     try {
-      // "Operation invalid": what has this name is no incoming guest, and is not touched.
-      await unless(['MIGRATE_FINISH_OK', 'NO_DOMAIN', 'OPERATION_INVALID'], this.#finish(given, call));
+      await this.#finish({ cookie: new Uint8Array(0), flags: this.#flags, cancelled: true }, call);
     } catch (error) {
-      throw translate(error);
+      // Success itself comes as an error; so does the end of a QEMU that the source has left. What counts is what is
+      // left. "Operation invalid": what has this name is no incoming guest, and is not touched.
+      if (isLibvirtError(error, 'MIGRATE_FINISH_OK', 'NO_DOMAIN', 'OPERATION_INVALID')) return;
+      if (!isLibvirtError(error) || (await this.#isThere(call))) throw translate(error);
     }
   }
 
   close(): void {
     void this.#connection.close();
+  }
+
+  async #isThere(call: CallLimit): Promise<boolean> {
+    const options = optionsOf(call);
+    const { domains } = this.#connection;
+    try {
+      return await domains.isActive(await domains.lookupByUuid(this.uuid, options), options);
+    } catch (error) {
+      if (isLibvirtError(error, 'NO_DOMAIN')) return false;
+      throw translate(error);
+    }
   }
 
   async #finish(
@@ -230,12 +257,18 @@ export class LibvirtIncoming implements IncomingMigration {
   }
 }
 
+function raise(error: unknown): never {
+  throw translate(error);
+}
+
 function progressOf(stats: JobStats): TransferProgress {
-  if (stats.type === JobType.NONE) throw new HypervisorError('no-job', 'no transfer is under way');
+  // Between the phases there is a job without figures.
+  const { memoryTotalBytes = 0n } = stats;
+  if (stats.type === JobType.NONE || memoryTotalBytes === 0n) throw new HypervisorError('no-job', 'no transfer is under way');
   return {
     memorySentBytes: stats.memoryProcessedBytes ?? 0n,
     memoryRemainingBytes: stats.memoryRemainingBytes ?? 0n,
-    memoryTotalBytes: stats.memoryTotalBytes ?? 0n,
+    memoryTotalBytes,
     dirtyRateBytesPerSecond: BigInt(stats.memoryDirtyPagesPerSecond ?? 0) * BigInt(stats.memoryPageSizeBytes ?? 4096),
     bandwidthBytesPerSecond: stats.memoryBytesPerSecond ?? 0n,
     iteration: stats.memoryIteration ?? 0,

@@ -40,7 +40,10 @@ export interface LibvirtOptions extends LibvirtAddress {
 
 /** libvirt's own client stops at four calls; one place is kept for those that still answer. */
 const MOST_ABANDONED = { control: 3, figures: 1 };
-/** A fresh libvirtd asks QEMU what it can do, which takes seconds: then, and not in the middle of a move. */
+/**
+ * A fresh libvirtd asks every QEMU what it can do when it first has to know, for the first Prepare and for the first
+ * figures, which takes seconds: so it is asked for that at once.
+ */
 const PROBE_LIMIT_MS = 60_000;
 /** What a frozen guest costs the figures of the others, at most, and how many such guests in one call. */
 const FIGURES = { attemptMs: 1_000, attempts: 4 };
@@ -70,12 +73,17 @@ class LibvirtHypervisor implements Hypervisor {
       clock,
       address,
       mostAbandoned: MOST_ABANDONED.control,
-      onConnected: async (connection) => {
-        await passOnEvents(connection, this.#feed);
-        void connection.host.domainCapabilities({}, { deadlineMs: PROBE_LIMIT_MS }).catch(() => undefined);
+      onConnected: (connection) => passOnEvents(connection, this.#feed),
+    });
+    this.#figures = new LibvirtLink({
+      clock,
+      address,
+      mostAbandoned: MOST_ABANDONED.figures,
+      onConnected: async ({ host }) => {
+        await host.domainCapabilities({}, { deadlineMs: PROBE_LIMIT_MS });
+        await host.capabilities({ deadlineMs: PROBE_LIMIT_MS });
       },
     });
-    this.#figures = new LibvirtLink({ clock, address, mostAbandoned: MOST_ABANDONED.figures });
   }
 
   info(call: CallLimit): Promise<HypervisorInfo> {

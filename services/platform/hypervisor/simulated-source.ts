@@ -87,7 +87,7 @@ export class SimulatedSource {
       const cookie: PerformCookie = { uuid, persistentXml: input.persistentXml, cost };
       return { cookie: cookieOf(cookie) };
     } catch (error) {
-      job.phase = 'begun';
+      this.#release(job);
       throw error;
     } finally {
       // Where nobody waits for the end the job ends with it: nothing protects the paused guest any more.
@@ -123,8 +123,12 @@ export class SimulatedSource {
   }
 
   cancel(uuid: string): void {
+    const { state } = this.#machine.guests.get(uuid) ?? {};
+    const standing = state?.state === 'paused' && state.reason !== 'user' && state.reason !== 'io-error';
+    // A failed transfer has ended its job by itself, and the guest is as it was.
+    if (state !== undefined && !standing && !this.#jobs.has(uuid)) return;
     const job = this.#job(uuid);
-    if (job.phase === 'performing') throw new HypervisorError('refused', 'the transfer is under way');
+    if (job.transfer?.active === true) throw new HypervisorError('refused', 'the transfer is under way');
     this.#release(job);
     job.guest.become(job.before, 'as before (migration cancelled)');
   }
@@ -161,7 +165,7 @@ export class SimulatedSource {
 
   #performed(uuid: string): OutgoingJob {
     const job = this.#job(uuid);
-    if (job.phase !== 'performed') throw new HypervisorError('refused', 'the transfer is not complete');
+    if (job.phase !== 'performed' || job.transfer?.active === true) throw new HypervisorError('refused', 'the transfer is not complete');
     return job;
   }
 

@@ -19,7 +19,7 @@ class IncomingGuest implements IncomingStream {
   readonly persistentXml: string;
   /** It does not outlive this connection. */
   readonly owner: SimulatedConnection;
-  received: 'nothing' | 'all' | 'broken' = 'nothing';
+  received: 'nothing' | 'enough' | 'all' | 'broken' = 'nothing';
   power = true;
   readonly #watchers = new Set<() => void>();
 
@@ -47,25 +47,25 @@ class IncomingGuest implements IncomingStream {
   }
 
   complete(image: MemoryImage): void {
-    if (!this.guest.running) this.guest.receive(image);
+    if (this.received === 'nothing') this.guest.receive(image);
     this.received = 'all';
     this.changed();
   }
 
-  runPostCopy(image: MemoryImage): void {
+  beginPostCopy(image: MemoryImage): void {
     this.guest.receive(image);
-    this.guest.become({ state: 'running', reason: 'post-copy' }, 'resumed (post-copy)');
+    this.received = 'enough';
+    this.changed();
   }
 
   breakOff(): void {
-    if (this.received !== 'nothing') return;
-    this.received = 'broken';
-    if (this.guest.running) {
+    if (this.received === 'enough') {
       this.guest.become({ state: 'paused', reason: 'post-copy-failed' }, 'suspended (post-copy failed)');
-    } else {
+    } else if (this.received === 'nothing') {
       // QEMU ends when the stream breaks off.
       this.guest.end('failed');
     }
+    if (this.received !== 'all') this.received = 'broken';
     this.changed();
   }
 
@@ -80,9 +80,10 @@ class IncomingGuest implements IncomingStream {
     for (const watcher of [...this.#watchers]) watcher();
   }
 
-  /** Waits until all memory is there, or the stream broke off. */
-  async settled(): Promise<boolean> {
-    while (this.received === 'nothing' && this.guest.alive) {
+  /** Waits until more has arrived than `than`; false: the stream broke off instead. */
+  async settled(...than: ('nothing' | 'enough')[]): Promise<boolean> {
+    const waits: string[] = than;
+    while (waits.includes(this.received) && this.guest.alive) {
       await new Promise<void>((resolve) => {
         const leave = this.whenChanged(() => {
           leave();
@@ -90,7 +91,7 @@ class IncomingGuest implements IncomingStream {
         });
       });
     }
-    return this.received === 'all' && this.guest.alive;
+    return this.received !== 'broken' && this.guest.alive;
   }
 }
 
@@ -128,15 +129,24 @@ export class SimulatedTarget {
 
   async finish(uuid: string, cookie: Uint8Array): Promise<{ cookie: Uint8Array; stats: TransferStats }> {
     const incoming = this.#incoming.get(uuid);
-    if (incoming === undefined) throw new HypervisorError('gone', `no domain '${uuid}' is being migrated here`);
+    if (incoming === undefined) {
+      const kind = this.#machine.guests.has(uuid) ? 'no-job' : 'gone';
+      throw new HypervisorError(kind, `domain '${uuid}' is not processing incoming migration`);
+    }
     await incoming.guest.answers();
     const told = readPerformCookie(cookie, uuid);
-    if (!(await incoming.settled())) throw new HypervisorError('failed', 'the migration failed: memory is incomplete');
+    const incomplete = new HypervisorError('failed', 'the migration failed: memory is incomplete');
+    if (!(await incoming.settled('nothing'))) throw incomplete;
+    const { guest } = incoming;
+    const runs = !incoming.stayPaused;
+    if (runs && incoming.received === 'enough') {
+      guest.become({ state: 'running', reason: 'post-copy' }, 'resumed (post-copy)');
+      if (!(await incoming.settled('enough'))) throw incomplete;
+    }
     this.#forget(incoming);
     this.#machine.definitions.set(uuid, incoming.persistentXml);
-    const { guest } = incoming;
-    if (incoming.stayPaused) guest.become({ state: 'paused', reason: 'user' }, 'suspended (paused)');
-    else guest.become({ state: 'running', reason: 'ordinary' }, 'resumed (migrated)');
+    if (runs) guest.become({ state: 'running', reason: 'ordinary' }, 'resumed (migrated)');
+    else guest.become({ state: 'paused', reason: 'user' }, 'suspended (paused)');
     const nowMs = this.#machine.clock.nowMs();
     const stats: TransferStats =
       told === undefined

@@ -9,8 +9,8 @@ export interface IncomingStream {
   readonly state: 'open' | 'reset' | 'silent';
   /** All memory has arrived. */
   complete(image: MemoryImage): void;
-  /** The guest goes on there although most of its memory has not arrived. */
-  runPostCopy(image: MemoryImage): void;
+  /** The guest may go on there although most of its memory has not arrived. */
+  beginPostCopy(image: MemoryImage): void;
   /** The source's end is gone before all memory was sent. */
   breakOff(): void;
   /** Calls `listener` when the state changes; returns how to take that back. */
@@ -40,7 +40,10 @@ type Phase = 'copying' | 'handing-over' | 'post-copy' | 'ended';
  * the allowed downtime, and sends the rest. Nothing but `abort` ends one that does not converge.
  */
 export class SimulatedTransfer {
-  /** Settles when all memory is sent and the guest stands still; fails with `aborted` or `failed`, the guest runs on. */
+  /**
+   * Settles when the guest stands still: all memory is sent, or will be by post-copy. Fails with `aborted` or `failed`,
+   * the guest runs on.
+   */
   readonly done: Promise<TransferCost>;
 
   readonly #clock: Clock;
@@ -146,8 +149,9 @@ export class SimulatedTransfer {
     this.#phase = 'post-copy';
     this.#pausedMs = this.#clock.nowMs();
     this.#guest.become({ state: 'paused', reason: 'migration' }, 'suspended (post-copy)');
-    this.#stream.runPostCopy(this.#guest.memory());
+    this.#stream.beginPostCopy(this.#guest.memory());
     this.#pace();
+    this.#resolve(this.#cost());
   }
 
   abort(): void {
@@ -208,16 +212,17 @@ export class SimulatedTransfer {
 
   #complete(): void {
     this.#end();
-    if (this.#guest.state.state === 'paused') {
-      this.#guest.become({ state: 'paused', reason: 'migration' }, 'suspended (migrated)');
-    }
     this.#stream.complete(this.#guest.memory());
-    this.#resolve({
+    this.#resolve(this.#cost());
+  }
+
+  #cost(): TransferCost {
+    return {
       startedMs: this.#startedMs,
       pausedMs: this.#pausedMs,
       sentBytes: Math.round(this.#sent),
       iterations: this.#iteration,
-    });
+    };
   }
 
   #fail(kind: 'aborted' | 'failed', message: string): void {
@@ -249,7 +254,8 @@ export class SimulatedTransfer {
 
   #rate(): number {
     if (this.#guest.frozen || this.#stream.state !== 'open') return 0;
-    return Math.min(this.#bandwidth, this.#linkRate());
+    // The limit is for memory that is sent again and again, not for what a guest waits for.
+    return this.#phase === 'post-copy' ? this.#linkRate() : Math.min(this.#bandwidth, this.#linkRate());
   }
 
   #dirtyRate(): number {

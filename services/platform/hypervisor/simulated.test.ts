@@ -25,13 +25,14 @@ let changes: CopyChange[];
 
 /** Lets virtual time pass until the promise settles. */
 async function passing<T>(promise: Promise<T>, limitMs = 60_000): Promise<T> {
-  let settled = false;
+  const state = { settled: false };
   const watched = promise.finally(() => {
-    settled = true;
+    state.settled = true;
   });
   watched.catch(() => undefined);
   const untilMs = clock.nowMs() + limitMs;
-  for (await clock.settle(); !settled; ) {
+  await clock.settle();
+  while (!state.settled) {
     const next = clock.nextDueMs();
     if (next === undefined || next > untilMs) throw new Error(`not settled after ${String(limitMs)} ms`);
     await clock.advance(next - clock.nowMs());
@@ -136,12 +137,30 @@ describe('transfers', () => {
     const settings = { postCopy: true };
     const { outgoing, incoming, performed } = await transferring('dirty-rate="2GiB" working-set="1GiB"', settings);
     await passing(outgoing.startPostCopy(LIMIT));
-    expect(hosts.two.guest(UUID)?.state).toEqual({ state: 'running', reason: 'post-copy' });
-    expect(hosts.one.guest(UUID)?.running).toBe(false);
-    await expect(passing(outgoing.abort(LIMIT))).rejects.toMatchObject({ kind: 'refused' });
     const { cookie } = await passing(performed);
-    await passing(incoming.finish({ cookie }, LIMIT));
+    expect(hosts.one.guest(UUID)?.running).toBe(false);
+    const finished = incoming.finish({ cookie }, LIMIT);
+    await clock.advance(10);
+    expect(hosts.two.guest(UUID)?.state).toEqual({ state: 'running', reason: 'post-copy' });
+    await expect(passing(outgoing.abort(LIMIT))).rejects.toMatchObject({ kind: 'refused' });
+    await expect(passing(outgoing.confirm({ cookie }, LIMIT))).rejects.toMatchObject({ kind: 'refused' });
+    await passing(finished);
     expect(hosts.two.guest(UUID)?.state).toEqual({ state: 'running', reason: 'ordinary' });
+    await passing(outgoing.confirm({ cookie }, LIMIT));
+    expect(hosts.one.guest(UUID)).toBeUndefined();
+  });
+
+  it('lost in post-copy leave neither copy running', async () => {
+    const settings = { postCopy: true };
+    const { outgoing, incoming, performed } = await transferring('dirty-rate="2GiB" working-set="1GiB"', settings);
+    await passing(outgoing.startPostCopy(LIMIT));
+    const { cookie } = await passing(performed);
+    const finished = incoming.finish({ cookie }, LIMIT);
+    finished.catch(() => undefined);
+    await clock.advance(10);
+    hosts.one.crashGuest(UUID);
+    await expect(passing(finished)).rejects.toMatchObject({ kind: 'failed' });
+    expect(hosts.two.guest(UUID)?.state).toEqual({ state: 'paused', reason: 'post-copy-failed' });
   });
 });
 

@@ -8,6 +8,7 @@ import {
   type MigrationProgress,
   type VmOrder,
 } from '@lockstep/sdk/v1';
+import { durationOf } from '../../core/duration.js';
 import { LockstepError, type Reason } from '../../core/errors/catalogue.js';
 import { Cancelled, DeadlineExceeded } from '../../platform/clock/clock.js';
 import type { Logger } from '../../platform/log/log.js';
@@ -40,7 +41,7 @@ export class Attempt {
   /** Why the lockstep was left; undefined while it goes as it should. */
   cause: { reason: Reason; detail: string } | undefined;
   /** Aborts when the attempt shall stop what it waits for and go back. */
-  readonly interrupted = new AbortController();
+  interrupted = new AbortController();
   readonly log: Logger;
   private readonly agents = new Map<string, Agent>();
 
@@ -113,9 +114,11 @@ export class Attempt {
       };
       this.tell();
     };
+    // Begun first, told afterwards: of Commit(target) the guest waits, and watchers do not.
+    const working = (async () => await work())();
     this.tell();
     try {
-      const result = await work();
+      const result = await working;
       close(true, tellOf(result));
       return result;
     } catch (error) {
@@ -133,6 +136,12 @@ export class Attempt {
     return true;
   }
 
+  /** There is no way back any more: a wish to stop cannot be granted, and what is waited for now is the end. */
+  goForward(): void {
+    this.cancelRequested = false;
+    this.interrupted = new AbortController();
+  }
+
   /** Keeps the first cause: what comes after it follows from it. */
   blame(error: unknown): void {
     this.cause ??= causeOf(error);
@@ -144,9 +153,4 @@ export function causeOf(error: unknown): { reason: Reason; detail: string } {
   if (error instanceof Cancelled) return { reason: 'CANCELLED', detail: 'cancelled by request' };
   if (error instanceof DeadlineExceeded) return { reason: 'DEADLINE', detail: error.message };
   return { reason: 'INTERNAL', detail: error instanceof Error ? error.message : String(error) };
-}
-
-export function durationOf(ms: number): { seconds: bigint; nanos: number } {
-  const seconds = Math.floor(ms / 1000);
-  return { seconds: BigInt(seconds), nanos: Math.round((ms - seconds * 1000) * 1e6) };
 }

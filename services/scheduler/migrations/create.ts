@@ -71,6 +71,9 @@ function plan(leading: Leading, request: CreateMigrationRequest): Migration {
   const source = vm.placement?.node ?? '';
   refuseOpen(leading, vm);
   const mode = modeOf(request.mode);
+  if (request.setHome) {
+    throw new LockstepError('NOT_IMPLEMENTED', 'set_home is not built yet; the VM keeps its home', { field: 'set_home' });
+  }
   if (request.targetNode === source) {
     throw new LockstepError('SAME_NODE', `${vm.name} is on ${source} already`, {
       field: 'target_node',

@@ -10,7 +10,8 @@ import {
 } from '@lockstep/sdk/v1';
 import { isReason, LockstepError } from '../../core/errors/catalogue.js';
 import { Cancelled } from '../../platform/clock/clock.js';
-import { durationOf, type Attempt } from './attempt.js';
+import { durationOf } from '../../core/duration.js';
+import type { Attempt } from './attempt.js';
 
 const PREPARE_DEADLINE_MS = 60_000;
 const COMMIT_DEADLINE_MS = 60_000;

@@ -73,6 +73,7 @@ async function act(attempt: Attempt, action: RecoveryAction, facts: MigrationFac
       await completeLockstep(attempt);
       return;
     case 'FINISH':
+      attempt.goForward();
       // The cookie is the source's to repeat; where the source is gone the target finishes without it.
       if (attempt.endCookie.length === 0 && facts.source !== SourceFact.LOST && facts.source !== SourceFact.OFF) {
         await transfer(attempt, { cookie: new Uint8Array(), migrationUri: '', attachOnly: true }).catch(

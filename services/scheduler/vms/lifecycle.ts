@@ -6,7 +6,7 @@ import { keys } from '../../core/records/keys.js';
 import { retryLost } from '../ledger.js';
 import { openMigrationOf } from '../migrations/create.js';
 import type { MigrationQueue } from '../migrations/queue.js';
-import { durationOf } from '../migrations/attempt.js';
+import { durationOf } from '../../core/duration.js';
 import { checkNamedNode } from '../nodes/choose.js';
 import type { Leading } from '../term.js';
 import { findVm } from './find.js';

@@ -37,13 +37,16 @@ export function addDevCommand(program: Command, exitWith: (exitCode: number) => 
     });
 }
 
-/** Runs it in this process' place: same streams, its exit code; a signal counts as the shell counts it. */
+const PASSED_ON = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/**
+ * Runs it in this process' place: same streams, its exit code; a signal counts as the shell counts it. It is in a
+ * process group of its own, so that each signal reaches it once: from us, whether a terminal or a person sent it.
+ */
 async function runProgram(path: string, args: readonly string[]): Promise<number> {
-  const child = spawn(process.execPath, [path, ...args], { stdio: 'inherit' });
-  // The terminal sends Ctrl-C to both; the child decides how it ends. What is sent to us alone is passed on.
-  const ignore = (): void => undefined;
-  const passOn = (): void => void child.kill('SIGTERM');
-  process.on('SIGINT', ignore).on('SIGTERM', passOn);
+  const child = spawn(process.execPath, [path, ...args], { stdio: 'inherit', detached: true });
+  const passOn = (signal: NodeJS.Signals): void => void child.kill(signal);
+  for (const signal of PASSED_ON) process.on(signal, passOn);
   try {
     return await new Promise<number>((resolve, reject) => {
       child.once('error', reject);
@@ -52,6 +55,6 @@ async function runProgram(path: string, args: readonly string[]): Promise<number
       });
     });
   } finally {
-    process.off('SIGINT', ignore).off('SIGTERM', passOn);
+    for (const signal of PASSED_ON) process.off(signal, passOn);
   }
 }

@@ -2,7 +2,7 @@
 import { ExplainPlacementResponse, Selector, type PlacementCandidate } from '@lockstep/sdk/v1';
 import type { View } from '../print.js';
 import type { Column } from '../table.js';
-import { NONE } from '../units.js';
+import { formatBytes, NONE } from '../units.js';
 import { wordOf } from '../words.js';
 
 /** The filters a node failed, or that it is the one chosen. */
@@ -21,13 +21,15 @@ const candidateColumns = (explanation: ExplainPlacementResponse): readonly Colum
   },
   {
     header: wordOf(Selector, explanation.selector),
-    text: (candidate) => (candidate.feasible ? scoreOf(candidate.score) : NONE),
+    text: (candidate) => (candidate.feasible ? scoreOf(candidate.score, explanation.selector) : NONE),
     align: 'right',
   },
   { header: 'WHY', text: (candidate) => verdictOf(candidate, explanation.node), shrinks: true },
 ];
 
-function scoreOf(score: number): string {
+/** The selector's figure, in its unit. */
+function scoreOf(score: number, selector: Selector): string {
+  if (selector === Selector.MEM || selector === Selector.MEMFREE) return formatBytes(score);
   return Number.isInteger(score) ? String(score) : score.toFixed(2);
 }
 
