@@ -59,32 +59,30 @@ export class MigrationQueue {
     return () => this.listeners.delete(listener);
   }
 
-  /** Calls a migration off; resolves once the wish is durable. */
+  /** Calls a migration off; resolves once the wish is durable. What is refused changes nothing. */
   async cancel(id: string): Promise<Migration> {
-    const { record } = this.journal.read(id).migration;
-    if (isTerminal(record.state)) {
-      const state = stateName(record.state);
-      throw new LockstepError('MIGRATION_ENDED', `migration ${id} has ended: ${state}`, { migration: id, state });
-    }
-    const attempt = this.attempts.get(id);
-    const stopped = attempt?.giveUpLive('CANCELLED', 'cancelled by request') ?? true;
-    if (!stopped || !isCancellable(record.state)) {
-      throw new LockstepError('PAST_POINT_OF_NO_RETURN', `migration ${id}: the target was told to take over`, {
-        migration: id,
-      });
-    }
-    const { migration } = await this.journal.write(id, ({ migration: { record: newest } }) => ({
-      migration:
-        newest.state === MigrationState.PENDING && attempt === undefined
-          ? {
-              cancelRequested: true,
-              state: MigrationState.ABORTED,
-              reason: 'CANCELLED',
-              detail: `cancelled while it waited; the guest was not touched on ${newest.sourceNode}`,
-            }
-          : { cancelRequested: true },
-    }));
+    this.stop(this.journal.read(id).migration.record);
+    // It may have gone on while this write waited for its turn: what holds then decides.
+    const { migration } = await this.journal.write(id, ({ migration: { record } }) => {
+      this.stop(record);
+      if (record.state !== MigrationState.PENDING || this.attempts.has(id)) return { migration: { cancelRequested: true } };
+      const detail = `cancelled while it waited; the guest was not touched on ${record.sourceNode}`;
+      return { migration: { cancelRequested: true, state: MigrationState.ABORTED, reason: 'CANCELLED', detail } };
+    });
     return this.live(migration.record);
+  }
+
+  /** Sends a migration back. Fails where it has ended, or where its target was told to take over. */
+  private stop({ id, state }: Migration): void {
+    if (isTerminal(state)) {
+      const name = stateName(state);
+      throw new LockstepError('MIGRATION_ENDED', `migration ${id} has ended: ${name}`, { migration: id, state: name });
+    }
+    const stopped = isCancellable(state) && (this.attempts.get(id)?.giveUpLive('CANCELLED', 'cancelled by request') ?? true);
+    if (stopped) return;
+    throw new LockstepError('PAST_POINT_OF_NO_RETURN', `migration ${id}: the target was told to take over`, {
+      migration: id,
+    });
   }
 
   private admit(): void {
