@@ -32,7 +32,7 @@ export async function startService(
   writeFileSync(file, stringify(config(folder)));
   const main = join(lab.checkout, 'services/dist', name, 'main.js');
   const [program, ...args] = [...before, process.execPath, main, '--config', file];
-  const child = spawn(program ?? process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';
   const note = (text: Buffer): void => {
     log += text.toString();
