@@ -75,7 +75,7 @@ export class Life {
         return (...args: unknown[]): unknown => {
           if (this.dead) return new Promise(() => undefined);
           const result: unknown = Reflect.apply(value, object, args);
-          if (result instanceof Promise) return this.call(() => result.then((answer) => this.#wrapped(answer)));
+          if (result instanceof Promise) return this.call(() => result.then((answer: unknown) => this.#wrapped(answer)));
           return isIterable(result) ? this.#iterated(result) : result;
         };
       },
@@ -135,7 +135,7 @@ export class Life {
     return {
       [Symbol.asyncIterator]: () => ({
         next: () => this.call(() => iterator.next()),
-        return: () => this.call(() => iterator.return?.() ?? Promise.resolve({ done: true, value: undefined })),
+        return: () => this.call<unknown>(async () => (await iterator.return?.()) ?? { done: true, value: undefined }),
       }),
     };
   }
