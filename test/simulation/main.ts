@@ -100,6 +100,7 @@ async function main(): Promise<void> {
   const failed: RunResult[] = [];
   let [virtualMs, steps, migrations, wishes, slowestRestMs] = [0, 0, 0, 0, 0];
   const startedMs = performance.now();
+  const startedCpu = process.cpuUsage();
   for (let seed = first; seed < first + count; seed++) {
     const options = { ...(values.trace ? { sink: print } : {}), ...(lines === undefined ? {} : { lines }) };
     let result = await run(planOf(seed, given), options);
@@ -118,14 +119,17 @@ async function main(): Promise<void> {
     }
   }
   const seconds = (performance.now() - startedMs) / 1000;
+  const { user, system } = process.cpuUsage(startedCpu);
+  const cpuSeconds = (user + system) / 1e6;
   const minutesPerSecond = virtualMs / 60_000 / seconds;
+  const minutesPerCpuSecond = virtualMs / 60_000 / cpuSeconds;
   if (values.json) {
     const failures = failed.map(({ plan, violation, hash }) => ({ seed: plan.seed, violation, faults: plan.faults, hash }));
-    print(JSON.stringify({ seeds: count, first, failures, virtualMinutes: virtualMs / 60_000, seconds, minutesPerSecond, steps, migrations, wishes, slowestRestMs }));
+    print(JSON.stringify({ seeds: count, first, failures, virtualMinutes: virtualMs / 60_000, seconds, minutesPerSecond, minutesPerCpuSecond, steps, migrations, wishes, slowestRestMs }));
   } else {
     print(
       `${String(count)} seeds, ${String(failed.length)} with a violation${failed.length === 0 ? '' : ` (${failed.map(({ plan, violation }) => `${String(plan.seed)} ${violation?.invariant ?? ''}`).join(', ')})`}; ` +
-        `${(virtualMs / 60_000).toFixed(0)} virtual minutes in ${seconds.toFixed(1)} s: ${minutesPerSecond.toFixed(1)} a second; ` +
+        `${(virtualMs / 60_000).toFixed(0)} virtual minutes in ${seconds.toFixed(1)} s: ${minutesPerSecond.toFixed(1)} a second, ${minutesPerCpuSecond.toFixed(1)} a second of CPU; ` +
         `${String(wishes)} wishes, ${String(migrations)} migrations; slowest rest ${(slowestRestMs / 1000).toFixed(0)} s`,
     );
   }

@@ -269,7 +269,7 @@ class Call {
         await this.#pump(life, handler(request, context) as AsyncIterable<unknown>);
         this.#reply(life, first, () => { this.#succeed(undefined); });
       } else {
-        const answer = this.#encoded(await (handler(request, context) as Promise<unknown>));
+        const answer = this.#encoded(await (handler(request, context)));
         this.#reply(life, first, () => { this.#succeed(this.method.responseType.decode(answer)); });
       }
     } catch (error) {
