@@ -130,12 +130,12 @@ export class Life {
     return isHandle ? this.mortal(answer) : answer;
   }
 
-  #iterated(stream: AsyncIterable<unknown>): AsyncIterable<unknown> {
-    const iterator = stream[Symbol.asyncIterator]();
+  #iterated(stream: AsyncIterable<unknown, unknown>): AsyncIterable<unknown> {
+    const iterator: AsyncIterator<unknown, unknown> = stream[Symbol.asyncIterator]();
     return {
       [Symbol.asyncIterator]: () => ({
         next: () => this.call(() => iterator.next()),
-        return: () => this.call<unknown>(async () => (await iterator.return?.()) ?? { done: true, value: undefined }),
+        return: () => this.call<IteratorResult<unknown, unknown>>(async () => (await iterator.return?.()) ?? { done: true, value: undefined }),
       }),
     };
   }
