@@ -17,9 +17,9 @@ const n2 = { refusesLive: false, refusesStart: false };
 function moody(node: string, hypervisor: Hypervisor): Hypervisor {
   if (node !== 'n2') return hypervisor;
   return overriding(hypervisor, {
-    openIncoming: () => {
-      if (n2.refusesLive) throw new HypervisorError('refused', 'guest CPU doesn\'t match specification');
-      return hypervisor.openIncoming();
+    openIncoming: async (uuid, call) => {
+      if (n2.refusesLive) throw new HypervisorError('refused', "guest CPU doesn't match specification");
+      return await hypervisor.openIncoming(uuid, call);
     },
     start: async (uuid, call) => {
       if (n2.refusesStart) throw new HypervisorError('refused', 'the storage is not there');
