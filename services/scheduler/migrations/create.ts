@@ -60,9 +60,6 @@ function plan(leading: Leading, request: CreateMigrationRequest): Migration {
   const source = vm.placement?.node ?? '';
   refuseOpen(leading, vm);
   const mode = modeOf(request.mode);
-  if (request.setHome) {
-    throw new LockstepError('NOT_IMPLEMENTED', 'set_home is not built yet; the VM keeps its home', { field: 'set_home' });
-  }
   if (request.targetNode === source) {
     throw new LockstepError('SAME_NODE', `${vm.name} is on ${source} already`, {
       field: 'target_node',
@@ -75,10 +72,10 @@ function plan(leading: Leading, request: CreateMigrationRequest): Migration {
   if (status?.state === VmState.UNKNOWN) {
     throw new LockstepError('NODE_UNREACHABLE', status.detail, { node: source, vm: vm.name });
   }
-  if (status?.state !== VmState.RUNNING && status?.state !== VmState.PAUSED) {
-    throw new LockstepError('VM_NOT_RUNNING', `${vm.name} does not run, so there is nothing to move live`, {
-      vm: vm.name,
-    });
+  const live = status?.state === VmState.RUNNING || status?.state === VmState.PAUSED;
+  if (!live && mode !== MigrationMode.SHUTDOWN) {
+    const message = `${vm.name} does not run, so there is nothing to move live; by shutdown (--shutdown) it moves as it is`;
+    throw new LockstepError('VM_NOT_RUNNING', message, { vm: vm.name });
   }
   if (vm.spec === undefined) throw new LockstepError('INTERNAL', `${vm.name} has no spec`);
   const target =
@@ -97,6 +94,7 @@ function plan(leading: Leading, request: CreateMigrationRequest): Migration {
     requestId: request.requestId,
     createTime: leading.env.clock.wallTime(),
     bandwidthLimitBytesPerSecond: request.bandwidthLimitBytesPerSecond,
+    setHome: request.setHome,
   });
 }
 
@@ -108,11 +106,9 @@ function modeOf(mode: MigrationMode): MigrationMode {
     case MigrationMode.LIVE_ONLY:
       return MigrationMode.LIVE_ONLY;
     case MigrationMode.SHUTDOWN:
-      throw new LockstepError('NOT_IMPLEMENTED', 'mode: moving by shutdown is not built yet; stop, then start elsewhere', {
-        field: 'mode',
-      });
+      return MigrationMode.SHUTDOWN;
     case MigrationMode.UNRECOGNIZED:
-      throw invalidField('mode', String(mode), 'LIVE_OR_SHUTDOWN or LIVE_ONLY');
+      throw invalidField('mode', String(mode), 'LIVE_OR_SHUTDOWN, LIVE_ONLY or SHUTDOWN');
   }
 }
 
