@@ -6,6 +6,7 @@ import { keys } from '../core/records/keys.js';
 import type { LeaderView } from '../membership/leadership.js';
 import type { Env } from '../platform/env.js';
 import type { LeaderDesk } from './api.js';
+import { readEntry } from './ledger.js';
 import { VERSION } from '../core/version.js';
 import { durationOf } from '../core/duration.js';
 import { nodesNow } from './nodes/view.js';
@@ -37,7 +38,7 @@ function isOverprovisioned(nodes: ReturnType<typeof nodesNow>): boolean {
 }
 
 async function leaderOf(env: Env, role: keyof typeof ROLES): Promise<Leader> {
-  const entry = await env.store.get(keys.leader(role), { consistency: 'default' });
+  const entry = await readEntry(env, keys.leader(role));
   const nobody: Leader = { role: ROLES[role], name: '', address: '', leaderEpoch: 0n };
   if (entry === undefined) return nobody;
   const leader = leaderCodec.decode(entry.value, entry.index);

@@ -3,7 +3,7 @@ import { check, type Term } from '../membership/leadership.js';
 import { LockstepError } from '../core/errors/catalogue.js';
 import { sleep } from '../platform/clock/clock.js';
 import type { Env } from '../platform/env.js';
-import type { TxnOp, TxnResult } from '../platform/store/store.js';
+import type { Entry, TxnOp, TxnResult } from '../platform/store/store.js';
 import { storeTrouble } from '../platform/store/trouble.js';
 
 const WRITE_DEADLINE_MS = 5_000;
@@ -36,6 +36,15 @@ export function createLedger(env: Env, term: Term): Ledger {
       throw new LostTransaction(result.failedOp);
     },
   };
+}
+
+/** Reads what no cache holds, verified with a quorum. Fails with STORE_UNAVAILABLE or STORE_DENIED. */
+export async function readEntry(env: Env, key: string): Promise<Entry | undefined> {
+  try {
+    return await env.store.get(key, { consistency: 'consistent' });
+  } catch (error) {
+    throw storeTrouble(error);
+  }
 }
 
 const LOST_TRIES = 5;

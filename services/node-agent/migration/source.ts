@@ -168,6 +168,7 @@ export class SourceRole {
     const { vmId, migrationId } = order;
     const open = this.#openFor(order);
     try {
+      // A connection that was lost takes no orders any more: what it had begun is found as an earlier life's would be.
       if (open !== undefined && !open.handle.lost.aborted) {
         await this.#cancel(open);
       } else if (memory.notes(vmId).outgoing?.migrationId === migrationId) {

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { AgentEnv, Env, Points } from '@lockstep/services/platform/env.js';
+import { createSimulatedHost as createHostFigures } from '@lockstep/services/platform/host/simulated.js';
+import type { Hypervisor } from '@lockstep/services/platform/hypervisor/hypervisor.js';
+import type { SimulatedHost } from '@lockstep/services/platform/hypervisor/simulated.js';
+import { linesTo } from '@lockstep/services/platform/log/lines.js';
+import { createSeededRandom } from '@lockstep/services/platform/random/seeded.js';
+import { storeOn } from '@lockstep/services/platform/store/assemble.js';
+import { createFencer } from '@lockstep/services/fencer/fencer.js';
+import { createNodeAgent } from '@lockstep/services/node-agent/agent.js';
+import { createScheduler } from '@lockstep/services/scheduler/scheduler.js';
+import { AgentDisk } from './agent-disk.js';
+import type { Cluster } from './cluster.js';
+import { Life, type Death } from './life.js';
+
+/** What a process leaves to its kernel when it dies. */
+type Remains = (death: Death) => void;
+
+/** A process of the cluster: its present life, if it has one, and how to begin the next. */
+export abstract class Process {
+  life: Life | undefined;
+  #lives = 0;
+
+  constructor(
+    protected readonly cluster: Cluster,
+    readonly name: string,
+    readonly site: string,
+  ) {}
+
+  get alive(): boolean {
+    return this.life?.dead === false;
+  }
+
+  start(): void {
+    if (this.alive) return;
+    const { clock, chance } = this.cluster;
+    this.#lives += 1;
+    const { rate, wallSkewMs } = this.cluster.clockOf(this.site);
+    const life = new Life(`${this.name}#${String(this.#lives)}`, this.site, clock, { rate, wallSkewMs });
+    this.life = life;
+    this.cluster.trace.add(life.name, 'process starts');
+    let remains: Remains = () => undefined;
+    life.onDeath((death) => {
+      remains(death);
+    });
+    remains = this.begin(life, {
+      ...this.env(life),
+      random: createSeededRandom({ seed: `${String(chance.random.next())}/${life.name}`, clock: life.clock }),
+    });
+  }
+
+  end(death: Death): void {
+    if (!this.alive) return;
+    this.cluster.trace.add(this.life?.name ?? this.name, death === 'killed' ? 'process is killed' : 'its host loses power');
+    this.life?.end(death);
+  }
+
+  /** Ends in order, as at a restart for an upgrade; the process is gone when it has, or after a limit. */
+  abstract close(): Promise<void>;
+
+  protected abstract begin(life: Life, env: Env): Remains;
+
+  private env(life: Life): Omit<Env, 'random'> {
+    const { trace, clock } = this.cluster;
+    const points: Points = (point) =>
+      life.call(async () => {
+        await this.cluster.reached(this, life, point);
+      });
+    const log = linesTo({
+      debug: false,
+      nowMs: () => life.clock.nowMs(),
+      write: ({ state, task, message, fields }) => {
+        if (life.dead || state === 't') return;
+        const { error, ...rest } = fields as { error?: { message?: unknown } };
+        const shown = error === undefined ? rest : { ...rest, error: error.message ?? error };
+        const more = Object.keys(shown).length === 0 ? '' : ` ${JSON.stringify(shown)}`;
+        trace.add(life.name, `[${state}] ${task === '' ? '' : `${task}: `}${message}${more}`);
+      },
+    });
+    const random = createSeededRandom({ seed: `${life.name}/store`, clock });
+    return {
+      clock: life.clock,
+      store: storeOn(this.cluster.store.driver(life), { clock: life.clock, random, log: log.child('store') }),
+      log,
+      peers: this.cluster.rpc.peers(life),
+      points,
+    };
+  }
+}
+
+/** The agent of a host, with what outlives it there. */
+export class AgentProcess extends Process {
+  readonly disk: AgentDisk;
+  powered = true;
+  #stop: (() => Promise<void>) | undefined;
+
+  constructor(
+    cluster: Cluster,
+    readonly host: SimulatedHost,
+  ) {
+    super(cluster, host.name, host.name);
+    this.disk = new AgentDisk(cluster.clock, cluster.chance, (what) => {
+      cluster.violations.report('INV-4', `${host.name}: ${what}`);
+    });
+  }
+
+  get address(): string {
+    return `${this.name}:7701`;
+  }
+
+  losePower(): void {
+    this.powered = false;
+    this.cluster.rpc.setPower(this.site, false);
+    this.end('power');
+    this.host.losePower();
+    this.disk.losePower();
+  }
+
+  gainPower(): void {
+    if (this.powered) return;
+    this.powered = true;
+    this.cluster.trace.add(this.name, 'its host boots');
+    this.cluster.rpc.setPower(this.site, true);
+    this.host.gainPower();
+  }
+
+  override start(): void {
+    if (this.powered) super.start();
+  }
+
+  async close(): Promise<void> {
+    await this.#stop?.();
+  }
+
+  protected begin(life: Life, env: Env): Remains {
+    const hypervisor = this.host.hypervisor();
+    void this.#boot(life, env, hypervisor).catch((error: unknown) => {
+      this.cluster.violations.report('START', `${life.name} cannot start: ${String(error)}`);
+    });
+    // What the kernel does with a dead process's sockets.
+    return () => {
+      void hypervisor.close();
+      this.disk.processDied();
+    };
+  }
+
+  async #boot(life: Life, env: Env, hypervisor: Hypervisor): Promise<void> {
+    const { info } = this.host;
+    const usedByGuestsBytes = (): bigint => this.host.guests().reduce((sum, { memoryBytes }) => sum + BigInt(memoryBytes), 0n);
+    const agentEnv: AgentEnv = {
+      ...env,
+      hypervisor: life.mortal(this.cluster.ill(life, hypervisor)),
+      host: life.mortal(createHostFigures({ totalBytes: info.memoryBytes, usedByGuestsBytes })),
+      state: this.disk.state(life),
+    };
+    const agent = await createNodeAgent(
+      agentEnv,
+      { node: this.name, address: this.address, version: 'simulated' },
+      {
+        onFatal: (error) => {
+          this.cluster.violations.report('FATAL', `${life.name}: ${error.message}`);
+        },
+      },
+    );
+    this.cluster.rpc.serve(this.address, life, agent.service);
+    agent.start();
+    this.#stop = () => agent.stop();
+  }
+}
+
+/** A replica of the Scheduler or of the Fencer. */
+export class ReplicaProcess extends Process {
+  #close: (() => Promise<void>) | undefined;
+
+  constructor(
+    cluster: Cluster,
+    readonly role: 'scheduler' | 'fencer',
+    number: number,
+  ) {
+    super(cluster, `${role === 'scheduler' ? 's' : 'f'}${String(number)}`, `c${String(number)}`);
+  }
+
+  get address(): string {
+    return `${this.site}:${this.role === 'scheduler' ? '7700' : '7702'}`;
+  }
+
+  async close(): Promise<void> {
+    await this.#close?.();
+  }
+
+  protected begin(life: Life, env: Env): Remains {
+    const make = this.role === 'scheduler' ? createScheduler : createFencer;
+    const replica = make(env, { name: this.name });
+    this.cluster.rpc.serve(this.address, life, replica.implementation);
+    replica.start(this.address);
+    this.#close = () => replica.close();
+    return () => undefined;
+  }
+}

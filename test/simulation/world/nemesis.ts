@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+import { Chance } from './chance.js';
+import type { Cluster } from './cluster.js';
+import type { Life } from './life.js';
+import { AgentProcess, type Process } from './machine.js';
+import { HEALTHY } from './network.js';
+import type { Fault } from './plan.js';
+import { SOUND, STORE } from './store-link.js';
+
+/** Undoes a fault. */
+type Mend = () => void;
+
+/** Brings misfortune over a cluster, as the plan's faults allow, and takes it all away again at the end. */
+export class Nemesis {
+  readonly #chance: Chance;
+  readonly #faults: ReadonlySet<Fault>;
+  readonly #mends = new Set<Mend>();
+  #over = false;
+
+  constructor(private readonly cluster: Cluster) {
+    this.#chance = new Chance(`${String(cluster.plan.seed)}/nemesis`, cluster.clock);
+    this.#faults = new Set(cluster.plan.faults);
+  }
+
+  start(): void {
+    const { cluster } = this;
+    const ill = (fault: Fault, value: number): number => (this.#faults.has(fault) ? value : 0);
+    const chance = this.#chance;
+    cluster.network.illness = {
+      slow: ill('slow', chance.between(0.01, 0.2)),
+      slowMs: chance.between(200, 6_000),
+      broken: ill('broken', chance.between(0.005, 0.05)),
+      doubled: ill('doubled', chance.between(0.05, 0.5)),
+    };
+    cluster.store.illness = {
+      down: false,
+      unknown: ill('store-unknown', chance.between(0.01, 0.15)),
+      stale: ill('store-stale', chance.between(0.05, 0.4)),
+      early: ill('store-stale', chance.between(0.05, 0.4)),
+    };
+    cluster.hypervisorIllness = ill('hypervisor', chance.between(0.002, 0.05));
+    const atPoints = ill('points', chance.between(0.01, 0.15));
+    cluster.onPoint = (process, life, point) => {
+      if (!this.#over && chance.hit(atPoints)) this.#strikeAtPoint(process, life, point);
+    };
+    this.#next();
+  }
+
+  /** From here on everything works again, and every process that was killed has started. */
+  stop(): void {
+    const { cluster } = this;
+    this.#over = true;
+    cluster.onPoint = () => undefined;
+    cluster.network.illness = HEALTHY;
+    cluster.store.illness = SOUND;
+    cluster.hypervisorIllness = 0;
+    for (const mend of [...this.#mends]) mend();
+    cluster.network.healAll();
+    for (const agent of cluster.agents) {
+      agent.gainPower();
+      agent.host.startDaemon();
+      agent.host.continueDaemon();
+    }
+    for (const process of cluster.processes) {
+      process.life?.goOn();
+      process.start();
+    }
+  }
+
+  #next(): void {
+    this.cluster.clock.after(this.#chance.longTailed(this.cluster.plan.strikeMs, 120_000), () => {
+      if (this.#over) return;
+      this.#strike();
+      this.#next();
+    });
+  }
+
+  #strike(): void {
+    const fault = this.#chance.pick([...this.#faults]);
+    const { cluster } = this;
+    switch (fault) {
+      case 'crash':
+        this.#kill(this.#chance.pick(cluster.processes));
+        return;
+      case 'pause':
+        this.#pause(this.#chance.pick(cluster.processes));
+        return;
+      case 'restart':
+        this.#close(this.#chance.pick(cluster.processes));
+        return;
+      case 'partition':
+        this.#partition();
+        return;
+      case 'store-down':
+        this.#storeDown();
+        return;
+      case 'session':
+        void cluster.store.endSession(this.#chance.pick(cluster.sites) ?? '').then((ended) => {
+          if (ended) cluster.trace.add('NEMESIS', 'a session was ended');
+        });
+        return;
+      case 'daemon':
+        this.#daemon(this.#chance.pick(cluster.agents));
+        return;
+      case 'link':
+        this.#cutLink();
+        return;
+      case 'guest':
+        this.#crashGuest(this.#chance.pick(cluster.agents));
+        return;
+      case 'power':
+        this.#losePower(this.#chance.pick(cluster.agents));
+        return;
+      case 'clock':
+        cluster.setWallSkew(this.#chance.pick(cluster.sites) ?? '', this.#chance.between(-1, 1) * 86_400_000);
+        return;
+      case 'points':
+      case 'slow':
+      case 'broken':
+      case 'doubled':
+      case 'store-unknown':
+      case 'store-stale':
+      case 'hypervisor':
+      case undefined:
+        return;
+    }
+  }
+
+  /** Lasts for a while, or until everything is mended. */
+  #for(durationMs: number, mend: Mend): void {
+    const once = (): void => {
+      if (this.#mends.delete(once)) mend();
+    };
+    this.#mends.add(once);
+    this.cluster.clock.after(durationMs, once);
+  }
+
+  #strikeAtPoint(process: Process, life: Life, point: string): void {
+    if (process.life !== life) return;
+    this.cluster.trace.add('NEMESIS', `strikes ${life.name} at ${point}`);
+    if (this.#chance.hit(0.6)) this.#kill(process);
+    else if (this.#chance.hit(0.7) || !(process instanceof AgentProcess)) this.#pause(process);
+    else this.#daemon(process);
+  }
+
+  #kill(process: Process | undefined): void {
+    if (process?.alive !== true) return;
+    process.end('killed');
+    this.#for(this.#chance.longTailed(6_000, 90_000), () => {
+      process.start();
+    });
+  }
+
+  #pause(process: Process | undefined): void {
+    const life = process?.life;
+    if (life === undefined || life.dead || life.paused) return;
+    this.cluster.trace.add('NEMESIS', `${life.name} stands still`);
+    life.pause();
+    this.#for(this.#chance.longTailed(12_000, 90_000), () => {
+      if (!life.dead) this.cluster.trace.add('NEMESIS', `${life.name} goes on`);
+      life.goOn();
+    });
+  }
+
+  /** An orderly end, and a kill where it takes too long, as systemd does it. */
+  #close(process: Process | undefined): void {
+    if (process?.alive !== true) return;
+    const { life } = process;
+    this.cluster.trace.add('NEMESIS', `${life?.name ?? ''} is closed`);
+    const again = (): void => {
+      if (process.life === life) process.end('killed');
+      process.start();
+    };
+    process.close().then(
+      () => {
+        if (process.life === life) process.end('killed');
+      },
+      (error: unknown) => {
+        this.cluster.violations.report('CLOSE', `${life?.name ?? ''} does not close in order: ${String(error)}`);
+      },
+    );
+    this.#for(this.#chance.between(3_000, 20_000), again);
+  }
+
+  #partition(): void {
+    const { network, trace } = this.cluster;
+    const sites = this.cluster.sites;
+    const one = this.#chance.pick(sites);
+    const other = this.#chance.pick(sites);
+    if (one === undefined || other === undefined) return;
+    const bothWays = this.#chance.hit(0.6);
+    const others = this.#chance.hit(0.4) ? sites.filter((site) => site !== one && (site !== STORE || this.#chance.hit(0.5))) : [other];
+    trace.add('NEMESIS', `cuts ${one} ${bothWays ? 'from' : 'on its way to'} ${others.join(', ')}`);
+    for (const each of others) {
+      network.cut(one, each);
+      if (bothWays) network.cut(each, one);
+    }
+    this.#for(this.#chance.longTailed(15_000, 120_000), () => {
+      trace.add('NEMESIS', `heals ${one} and ${others.join(', ')}`);
+      for (const each of others) {
+        network.heal(one, each);
+        network.heal(each, one);
+      }
+    });
+  }
+
+  #storeDown(): void {
+    const { store, trace } = this.cluster;
+    trace.add('NEMESIS', 'the store has no leader');
+    store.illness = { ...store.illness, down: true };
+    this.#for(this.#chance.longTailed(8_000, 60_000), () => {
+      trace.add('NEMESIS', 'the store has a leader again');
+      store.illness = { ...store.illness, down: false };
+    });
+  }
+
+  #daemon(agent: AgentProcess | undefined): void {
+    if (agent?.powered !== true) return;
+    const { host, name } = agent;
+    const kills = this.#chance.hit(0.5);
+    this.cluster.trace.add('NEMESIS', `the hypervisor of ${name} ${kills ? 'is killed' : 'hangs'}`);
+    if (kills) host.killDaemon();
+    else host.hangDaemon();
+    this.#for(this.#chance.longTailed(6_000, 60_000), () => {
+      if (!agent.powered) return;
+      this.cluster.trace.add('NEMESIS', `the hypervisor of ${name} works again`);
+      if (kills) host.startDaemon();
+      else host.continueDaemon();
+    });
+  }
+
+  #cutLink(): void {
+    const one = this.#chance.pick(this.cluster.agents)?.name ?? '';
+    const other = this.#chance.pick(this.cluster.agents)?.name ?? '';
+    if (one === other) return;
+    this.cluster.trace.add('NEMESIS', `cuts the memory link between ${one} and ${other}`);
+    this.cluster.memoryLinks.cut(one, other);
+    this.#for(this.#chance.longTailed(20_000, 200_000), () => {
+      this.cluster.memoryLinks.heal(one, other);
+    });
+  }
+
+  #crashGuest(agent: AgentProcess | undefined): void {
+    const guest = this.#chance.pick(agent?.host.guests() ?? []);
+    if (agent === undefined || guest === undefined) return;
+    this.cluster.trace.add('NEMESIS', `guest ${guest.uuid.slice(0, 8)} on ${agent.name} dies`);
+    agent.host.crashGuest(guest.uuid);
+  }
+
+  /** The host comes back, but the agent's process only with it. */
+  #losePower(agent: AgentProcess | undefined): void {
+    if (agent?.powered !== true) return;
+    this.cluster.trace.add('NEMESIS', `${agent.name} loses its power`);
+    agent.losePower();
+    this.#for(this.#chance.between(10_000, 90_000), () => {
+      agent.gainPower();
+      this.#for(this.#chance.between(100, 5_000), () => {
+        agent.start();
+      });
+    });
+  }
+}

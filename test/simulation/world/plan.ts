@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+import { createVirtualClock } from '@lockstep/services/platform/clock/virtual.js';
+import { Chance } from './chance.js';
+
+/** What can go wrong, and what each name stands for. */
+export const FAULTS = {
+  crash: 'processes are killed and start again',
+  points: 'processes are killed or stand still exactly at a named point of their code',
+  pause: 'processes stand still for a while (SIGSTOP, a long collection of garbage)',
+  restart: 'processes are closed in order and start again',
+  partition: 'links are cut, some in one direction only',
+  slow: 'messages take long, and overtake one another',
+  broken: 'connections break under a request or under its answer',
+  doubled: 'orders to agents arrive twice',
+  'store-down': 'the store has no leader for a while',
+  'store-unknown': 'writes have an outcome that nobody tells, some happen late',
+  'store-stale': 'reads that may be stale are, and blocking queries answer early',
+  session: 'sessions of the store end before their time',
+  daemon: 'hypervisors\' own processes are killed, or hang',
+  hypervisor: 'calls to hypervisors fail, with or without having been done',
+  link: 'the links that carry memory are cut',
+  guest: 'guests die of themselves',
+  power: 'hosts lose their power and boot again',
+  clock: 'clocks go at different speeds, wall clocks jump',
+} as const;
+
+export type Fault = keyof typeof FAULTS;
+
+export const ALL_FAULTS = Object.keys(FAULTS) as Fault[];
+
+/** What one run is like. Everything follows from the seed, unless it was given. */
+export interface Plan {
+  seed: number;
+  nodes: number;
+  schedulers: number;
+  fencers: number;
+  /** VMs there are at most. */
+  vms: number;
+  operators: number;
+  /** Between two wishes of one operator, on average. */
+  thinkMs: number;
+  /** How long wishes and faults go on; then everything must come to rest. */
+  safetyMs: number;
+  /** Within this virtual time. */
+  livenessMs: number;
+  faults: readonly Fault[];
+  /** Between two strikes of the nemesis, on average. */
+  strikeMs: number;
+  /** Bytes per second between hosts. */
+  linkBytesPerSecond: number;
+}
+
+/** What a person can say of a run. */
+export type PlanOptions = Partial<Pick<Plan, 'nodes' | 'vms' | 'faults' | 'safetyMs' | 'schedulers'>>;
+
+const MINUTE_MS = 60_000;
+const LIVENESS_MS = 20 * MINUTE_MS;
+
+/** Swarm testing: every seed draws its own cluster, its own work and its own few faults. */
+export function planOf(seed: number, options: PlanOptions = {}): Plan {
+  const chance = new Chance(`${String(seed)}/plan`, createVirtualClock());
+  const share = chance.pick([0.1, 0.25, 0.4, 0.6]) ?? 0;
+  const drawn = ALL_FAULTS.filter(() => chance.hit(share));
+  const plan: Plan = {
+    seed,
+    nodes: chance.whole(2, 5),
+    schedulers: chance.whole(1, 3),
+    fencers: chance.whole(0, 2),
+    vms: chance.whole(1, 6),
+    operators: chance.whole(1, 3),
+    thinkMs: chance.between(1_000, 12_000),
+    safetyMs: chance.between(1.5, 5) * MINUTE_MS,
+    livenessMs: LIVENESS_MS,
+    faults: drawn,
+    strikeMs: chance.between(3_000, 25_000),
+    linkBytesPerSecond: chance.pick([30e6, 125e6, 1_250e6]) ?? 125e6,
+  };
+  return { ...plan, ...options };
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+import { Leader, Migration, MigrationState, Vm } from '@lockstep/sdk/v1';
+import { keys, nameOf } from '@lockstep/services/core/records/keys.js';
+import type { DriverOp } from '@lockstep/services/platform/store/driver.js';
+import type { Violations } from './violations.js';
+
+const ENDS: readonly MigrationState[] = [MigrationState.SUCCEEDED, MigrationState.ABORTED, MigrationState.FAILED];
+
+/** What operators have a right to: told by the workload. */
+export interface Expectations {
+  /** Whether somebody asked for this VM to be forgotten. */
+  mayVanish(vmId: string): boolean;
+}
+
+/**
+ * The store's records as they are committed, and the promises about them: epochs never fall, ends stay, nothing
+ * acknowledged vanishes, a request has one effect, capacity is promised once (INV-4, INV-5, INV-6).
+ */
+export class RecordChecker {
+  readonly vms = new Map<string, Vm>();
+  readonly migrations = new Map<string, Migration>();
+  readonly #texts = new Map<string, string>();
+  readonly #leaderEpochs = new Map<string, bigint>();
+  readonly #lastEpochs = new Map<string, bigint>();
+  readonly #requests = new Map<string, string>();
+
+  constructor(
+    private readonly violations: Violations,
+    private readonly expectations: Expectations,
+    private readonly capacityOf: (node: string) => bigint | undefined,
+    private readonly lastRanOn: (vmId: string) => string | undefined,
+  ) {}
+
+  committed(ops: readonly DriverOp[]): void {
+    for (const op of ops) {
+      if (op.op === 'delete' || op.op === 'delete-cas') this.#deleted(op.key);
+      else if ('value' in op) this.#written(op.key, op.value);
+    }
+  }
+
+  /** Migrations that have not ended. */
+  open(): Migration[] {
+    return [...this.migrations.values()].filter(({ state }) => !ENDS.includes(state));
+  }
+
+  #written(key: string, value: string): void {
+    this.#texts.set(key, value);
+    const name = nameOf(key);
+    if (key.startsWith(keys.vms)) this.#vm(name, Vm.fromJSON(JSON.parse(value)));
+    else if (key.startsWith(keys.migrations)) this.#migration(name, Migration.fromJSON(JSON.parse(value)));
+    else if (key === keys.leader('scheduler') || key === keys.leader('fencer')) {
+      const { leaderEpoch } = Leader.fromJSON(JSON.parse(value));
+      this.#mustRise(this.#leaderEpochs, `leader epoch of the ${name}`, key, leaderEpoch);
+    }
+  }
+
+  #deleted(key: string): void {
+    this.#texts.delete(key);
+    const id = nameOf(key);
+    if (key.startsWith(keys.migrations)) {
+      this.violations.report('INV-2', `the record of migration ${id} was deleted`);
+    }
+    if (!key.startsWith(keys.vms) || !this.vms.delete(id)) return;
+    if (!this.expectations.mayVanish(id)) {
+      this.violations.report('INV-2', `the record of VM ${id.slice(0, 8)} was deleted, and nobody asked for that`);
+    }
+  }
+
+  #vm(id: string, vm: Vm): void {
+    const { placement, requestId } = vm;
+    if (placement === undefined) {
+      this.violations.report('INV-3', `VM ${id.slice(0, 8)} was written without placement`);
+      return;
+    }
+    const before = this.vms.get(id);
+    const last = this.#lastEpochs.get(id) ?? 0n;
+    const { epoch, lastEpoch, node } = placement;
+    if (lastEpoch < last) {
+      this.violations.report('INV-4', `last epoch of VM ${id.slice(0, 8)} fell from ${String(last)} to ${String(lastEpoch)}`);
+    }
+    if (epoch > lastEpoch || (before?.placement !== undefined && epoch < before.placement.epoch)) {
+      this.violations.report('INV-4', `VM ${id.slice(0, 8)} has placement epoch ${String(epoch)}, last ${String(lastEpoch)}`);
+    }
+    if (before?.placement !== undefined && before.placement.node !== node && epoch === before.placement.epoch) {
+      this.violations.report('INV-3', `VM ${id.slice(0, 8)} went to ${node} without a fresh placement epoch`);
+    }
+    if (before === undefined && last > 0n && epoch <= last) {
+      this.violations.report('INV-4', `VM ${id.slice(0, 8)} was defined again with the old epoch ${String(epoch)}`);
+    }
+    this.#lastEpochs.set(id, lastEpoch);
+    this.vms.set(id, vm);
+    this.#oneEffect(requestId, `VM ${id}`);
+  }
+
+  #migration(id: string, migration: Migration): void {
+    const before = this.migrations.get(id);
+    if (before !== undefined && ENDS.includes(before.state) && textOf(before) !== textOf(migration)) {
+      this.violations.report('INV-5', `migration ${id.slice(-6)} had ended as ${nameOfState(before.state)} and was changed`);
+    }
+    const { state, reason, endTime } = migration;
+    if ((state === MigrationState.ABORTED || state === MigrationState.FAILED) && reason === '') {
+      this.violations.report('INV-5', `migration ${id.slice(-6)} ended as ${nameOfState(state)} without a reason`);
+    }
+    if (ENDS.includes(state) && endTime === undefined) {
+      this.violations.report('INV-5', `migration ${id.slice(-6)} ended without a time`);
+    }
+    if (state === MigrationState.UNCERTAIN && (reason === '' || migration.detail === '')) {
+      this.violations.report('INV-5', `migration ${id.slice(-6)} is uncertain without a reason`);
+    }
+    if (state === MigrationState.COMMITTING && before?.state !== state && this.lastRanOn(migration.vmId) !== migration.targetNode) {
+      const ran = this.lastRanOn(migration.vmId) ?? 'no host';
+      this.violations.report('INV-3', `migration ${id.slice(-6)} gives the VM to ${migration.targetNode}, and it ran last on ${ran}`);
+    }
+    const isNew = before === undefined;
+    this.migrations.set(id, migration);
+    this.#oneEffect(migration.requestId, `migration ${id}`);
+    if (isNew) this.#promised(migration);
+  }
+
+  /** INV-6: what is placed on a node or on its way there fits it. */
+  #promised({ id, vmId, targetNode }: Migration): void {
+    const capacity = this.capacityOf(targetNode);
+    if (capacity === undefined) return;
+    const on = new Set([...this.vms.values()].filter(({ placement }) => placement?.node === targetNode).map((vm) => vm.id));
+    for (const open of this.open()) if (open.targetNode === targetNode) on.add(open.vmId);
+    const promised = [...on].reduce((sum, each) => sum + (this.vms.get(each)?.spec?.memoryBytes ?? 0n), 0n);
+    if (on.has(vmId) && promised > capacity) {
+      this.violations.report('INV-6', `migration ${id.slice(-6)}: ${String(promised)} bytes are promised on ${targetNode}, which has ${String(capacity)}`);
+    }
+  }
+
+  #oneEffect(requestId: string, effect: string): void {
+    if (requestId === '') return;
+    const before = this.#requests.get(requestId);
+    this.#requests.set(requestId, effect);
+    if (before !== undefined && before !== effect) {
+      this.violations.report('IDEMPOTENCE', `request ${requestId} made ${before} and ${effect}`);
+    }
+  }
+
+  #mustRise(known: Map<string, bigint>, what: string, key: string, epoch: bigint): void {
+    const before = known.get(key) ?? 0n;
+    if (epoch < before) this.violations.report('INV-4', `${what} fell from ${String(before)} to ${String(epoch)}`);
+    known.set(key, epoch);
+  }
+}
+
+/** What must not change any more. */
+function textOf(migration: Migration): string {
+  return JSON.stringify(Migration.toJSON({ ...migration, progress: undefined }));
+}
+
+export function nameOfState(state: MigrationState): string {
+  return Object.entries(MigrationState).find(([, value]) => value === state)?.[0] ?? String(state);
+}

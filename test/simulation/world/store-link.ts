@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { DriverOp, StoreDriver } from '@lockstep/services/platform/store/driver.js';
+import type { EmbeddedStore } from '@lockstep/services/platform/store/embedded.js';
+import { StoreError, type Listing, type TxnResult } from '@lockstep/services/platform/store/store.js';
+import type { Chance } from './chance.js';
+import type { Life } from './life.js';
+import type { Network } from './network.js';
+
+/** Where the store is, on the network. */
+export const STORE = 'store';
+
+/** How ill the store is. Probabilities per call. */
+export interface StoreIllness {
+  /** It has no leader: nothing is taken. */
+  down: boolean;
+  /** A write's outcome is not told, whether it happened or not; some happen late. */
+  unknown: number;
+  /** Reads that may be stale repeat an earlier answer. */
+  stale: number;
+  /** Blocking queries answer although nothing changed. */
+  early: number;
+}
+
+export const SOUND: StoreIllness = { down: false, unknown: 0, stale: 0, early: 0 };
+
+const LATE_MOST_MS = 8_000;
+const NO_SIGNAL = new AbortController().signal;
+
+/** The store's server, its illness, and what those who check see of it. */
+export class StoreSite {
+  illness: StoreIllness = SOUND;
+  /** Sessions by the site that made them, as far as they have not ended by themselves. */
+  readonly sessions = new Map<string, string[]>();
+  readonly #stale = new Map<string, Listing>();
+
+  constructor(
+    private readonly embedded: EmbeddedStore,
+    private readonly network: Network,
+    private readonly chance: Chance,
+    private readonly onCommit: (life: Life, ops: readonly DriverOp[]) => void,
+  ) {}
+
+  /** The store as one life reaches it: over the network, with its faults. */
+  driver(life: Life): StoreDriver {
+    const base = this.embedded.driver(life.site);
+    return {
+      get: (key, options) => this.#read(life, () => base.get(key, options)),
+      list: (prefix, { wait, ...options }) =>
+        this.#read(life, async () => {
+          const early = wait === undefined || this.chance.hit(this.illness.early);
+          const listing = await base.list(prefix, early ? options : { ...options, wait });
+          return options.consistency === 'consistent' ? listing : this.#perhapsStale(prefix, listing);
+        }),
+      txn: (ops) => this.#write(life, () => this.#txn(base, life, ops)),
+      createSession: (spec) =>
+        this.#write(life, async () => {
+          const id = await base.createSession(spec, NO_SIGNAL);
+          this.sessions.set(life.site, [...(this.sessions.get(life.site) ?? []).slice(-4), id]);
+          return id;
+        }),
+      renewSession: (session) => this.#write(life, () => base.renewSession(session, NO_SIGNAL)),
+      destroySession: (session) => this.#write(life, () => base.destroySession(session, NO_SIGNAL)),
+    };
+  }
+
+  /** Somebody ends the last session of a site: an operator, or the health check of its node. */
+  async endSession(site: string): Promise<boolean> {
+    const session = this.sessions.get(site)?.pop();
+    if (session === undefined) return false;
+    await this.embedded.driver('operator').destroySession(session, NO_SIGNAL);
+    return true;
+  }
+
+  async #txn(base: StoreDriver, life: Life, ops: readonly DriverOp[]): Promise<TxnResult> {
+    const result = await base.txn(ops, NO_SIGNAL);
+    if (result.outcome === 'committed') this.onCommit(life, ops);
+    return result;
+  }
+
+  #read<T>(life: Life, work: () => Promise<T>): Promise<T> {
+    return this.#request(life, () => {
+      if (this.illness.down) return Promise.reject(new StoreError('unavailable', 'no cluster leader'));
+      return work();
+    });
+  }
+
+  #write<T>(life: Life, work: () => Promise<T>): Promise<T> {
+    return this.#request(life, async () => {
+      if (this.illness.down) throw new StoreError('unavailable', 'no cluster leader');
+      if (!this.chance.hit(this.illness.unknown)) return work();
+      const what = this.chance.whole(0, 3);
+      if (what === 0) throw new StoreError('unknown-outcome', 'leadership lost while committing log');
+      if (what === 1) {
+        await work();
+        throw new StoreError('unknown-outcome', 'leadership lost while committing log');
+      }
+      await new Promise<void>((resolve) => {
+        this.network.clock.after(this.chance.between(1, LATE_MOST_MS), resolve);
+      });
+      return work();
+    });
+  }
+
+  /** There and back. What was sent happens, even if nobody waits for the answer any more. */
+  #request<T>(life: Life, work: () => Promise<T>): Promise<T> {
+    return life.call(
+      () =>
+        new Promise<T>((resolve, reject) => {
+          this.network.send(life.site, STORE, () => {
+            work().then(
+              (value) => {
+                this.network.send(STORE, life.site, () => {
+                  resolve(value);
+                });
+              },
+              (error: unknown) => {
+                this.network.send(STORE, life.site, () => {
+                  reject(error instanceof Error ? error : new Error(String(error)));
+                });
+              },
+            );
+          });
+        }),
+    );
+  }
+
+  #perhapsStale(prefix: string, listing: Listing): Listing {
+    const before = this.#stale.get(prefix);
+    if (before !== undefined && this.chance.hit(this.illness.stale)) return copyOf(before);
+    if (before === undefined || this.chance.hit(0.3)) this.#stale.set(prefix, copyOf(listing));
+    return listing;
+  }
+}
+
+function copyOf({ entries, index }: Listing): Listing {
+  return { entries: entries.map((entry) => ({ ...entry })), index };
+}
