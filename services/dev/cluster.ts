@@ -9,6 +9,7 @@ import { createSimulatedHost as createHostFigures } from '../platform/host/simul
 import { createSimulatedHost, createSimulatedNetwork, type SimulatedHost } from '../platform/hypervisor/simulated.js';
 import type { Env } from '../platform/env.js';
 import type { Logger } from '../platform/log/log.js';
+import type { Metrics } from '../platform/metrics/metrics.js';
 import { systemRandom } from '../platform/random/system.js';
 import { createPeers } from '../platform/rpc/peers-grpc.js';
 import { serve, service, type ServedService } from '../platform/rpc/server.js';
@@ -25,6 +26,8 @@ export interface DevOptions {
   log: Logger;
   /** Speed of the links between them, in bytes per second. */
   bytesPerSecond?: number;
+  /** Where the Scheduler counts; nowhere unless told. */
+  metrics?: Metrics;
 }
 
 /** A whole cluster in this process, with real gRPC on loopback ports. */
@@ -42,7 +45,7 @@ export interface DevCluster {
  * The services as they run in production, composed with the embedded parts: one store, simulated hypervisors. Only
  * platform's parts differ from what each `main.ts` composes.
  */
-export async function startDevCluster({ nodes, log, bytesPerSecond }: DevOptions): Promise<DevCluster> {
+export async function startDevCluster({ nodes, log, bytesPerSecond, metrics: counted }: DevOptions): Promise<DevCluster> {
   const clock = systemClock;
   const random = systemRandom;
   const storeServer = createEmbeddedStore({ clock, random });
@@ -80,7 +83,7 @@ export async function startDevCluster({ nodes, log, bytesPerSecond }: DevOptions
     hosts.set(name, host);
   }
 
-  const scheduler = createScheduler(envOf('scheduler'), { name: 'dev' });
+  const scheduler = createScheduler({ ...envOf('scheduler'), metrics: counted }, { name: 'dev' });
   closing.push(() => scheduler.close());
   const schedulerAddress = await serveOn(service(SchedulerServiceDefinition, scheduler.implementation));
   scheduler.start(schedulerAddress);
