@@ -6,6 +6,7 @@ import { createNodeAgent } from '../node-agent/agent.js';
 import { systemClock } from '../platform/clock/system.js';
 import type { Host } from '../platform/host/host.js';
 import { createSimulatedHost as createHostFigures } from '../platform/host/simulated.js';
+import type { Hypervisor } from '../platform/hypervisor/hypervisor.js';
 import { createSimulatedHost, createSimulatedNetwork, type SimulatedHost } from '../platform/hypervisor/simulated.js';
 import type { Env } from '../platform/env.js';
 import type { Logger } from '../platform/log/log.js';
@@ -28,6 +29,8 @@ export interface DevOptions {
   bytesPerSecond?: number;
   /** Where the Scheduler counts; nowhere unless told. */
   metrics?: Metrics;
+  /** The hypervisor of a node as its agent shall see it; as it is unless given. */
+  hypervisorOf?: (node: string, hypervisor: Hypervisor) => Hypervisor;
 }
 
 /** A whole cluster in this process, with real gRPC on loopback ports. */
@@ -45,7 +48,8 @@ export interface DevCluster {
  * The services as they run in production, composed with the embedded parts: one store, simulated hypervisors. Only
  * platform's parts differ from what each `main.ts` composes.
  */
-export async function startDevCluster({ nodes, log, bytesPerSecond, metrics: counted }: DevOptions): Promise<DevCluster> {
+export async function startDevCluster(options: DevOptions): Promise<DevCluster> {
+  const { nodes, log, bytesPerSecond, hypervisorOf, metrics } = options;
   const clock = systemClock;
   const random = systemRandom;
   const storeServer = createEmbeddedStore({ clock, random });
@@ -72,8 +76,9 @@ export async function startDevCluster({ nodes, log, bytesPerSecond, metrics: cou
     const name = `n${String(number)}`;
     const address = await freeAddress();
     const host = createSimulatedHost({ clock, random, network, name });
+    const hypervisor = hypervisorOf?.(name, host.hypervisor()) ?? host.hypervisor();
     const agent = await createNodeAgent(
-      { ...envOf(name), hypervisor: host.hypervisor(), host: figuresOf(host), state: createMemoryState() },
+      { ...envOf(name), hypervisor, host: figuresOf(host), state: createMemoryState() },
       { node: name, address, version: VERSION },
     );
     closing.push(() => agent.stop());
@@ -83,7 +88,7 @@ export async function startDevCluster({ nodes, log, bytesPerSecond, metrics: cou
     hosts.set(name, host);
   }
 
-  const scheduler = createScheduler({ ...envOf('scheduler'), metrics: counted }, { name: 'dev' });
+  const scheduler = createScheduler({ ...envOf('scheduler'), metrics }, { name: 'dev' });
   closing.push(() => scheduler.close());
   const schedulerAddress = await serveOn(service(SchedulerServiceDefinition, scheduler.implementation));
   scheduler.start(schedulerAddress);

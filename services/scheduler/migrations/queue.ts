@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { MigrationState, type Migration } from '@lockstep/sdk/v1';
+import { MigrationMode, MigrationState, type Migration } from '@lockstep/sdk/v1';
 import { LockstepError } from '../../core/errors/catalogue.js';
 import { isCancellable, isTerminal } from '../../core/migration/transitions.js';
 import { sleep } from '../../platform/clock/clock.js';
@@ -9,6 +9,7 @@ import { Attempt } from './attempt.js';
 import { Journal, stateName } from './journal.js';
 import { runLockstep } from './lockstep.js';
 import { settle } from './settle.js';
+import { runShutdownMove } from './shutdown-move.js';
 
 /** Until a migration that could not even be settled is looked at again. */
 const PAUSE_AFTER_TROUBLE_MS = 5_000;
@@ -59,32 +60,30 @@ export class MigrationQueue {
     return () => this.listeners.delete(listener);
   }
 
-  /** Calls a migration off; resolves once the wish is durable. */
+  /** Calls a migration off; resolves once the wish is durable. What is refused changes nothing. */
   async cancel(id: string): Promise<Migration> {
-    const { record } = this.journal.read(id).migration;
-    if (isTerminal(record.state)) {
-      const state = stateName(record.state);
-      throw new LockstepError('MIGRATION_ENDED', `migration ${id} has ended: ${state}`, { migration: id, state });
-    }
-    const attempt = this.attempts.get(id);
-    const stopped = attempt?.giveUpLive('CANCELLED', 'cancelled by request') ?? true;
-    if (!stopped || !isCancellable(record.state)) {
-      throw new LockstepError('PAST_POINT_OF_NO_RETURN', `migration ${id}: the target was told to take over`, {
-        migration: id,
-      });
-    }
-    const { migration } = await this.journal.write(id, ({ migration: { record: newest } }) => ({
-      migration:
-        newest.state === MigrationState.PENDING && attempt === undefined
-          ? {
-              cancelRequested: true,
-              state: MigrationState.ABORTED,
-              reason: 'CANCELLED',
-              detail: `cancelled while it waited; the guest was not touched on ${newest.sourceNode}`,
-            }
-          : { cancelRequested: true },
-    }));
+    this.stop(this.journal.read(id).migration.record);
+    // It may have gone on while this write waited for its turn: what holds then decides.
+    const { migration } = await this.journal.write(id, ({ migration: { record } }) => {
+      this.stop(record);
+      if (record.state !== MigrationState.PENDING || this.attempts.has(id)) return { migration: { cancelRequested: true } };
+      const detail = `cancelled while it waited; the guest was not touched on ${record.sourceNode}`;
+      return { migration: { cancelRequested: true, state: MigrationState.ABORTED, reason: 'CANCELLED', detail } };
+    });
     return this.live(migration.record);
+  }
+
+  /** Sends a migration back. Fails where it has ended, and where an order that cannot be taken back was given. */
+  private stop({ id, state }: Migration): void {
+    if (isTerminal(state)) {
+      const name = stateName(state);
+      throw new LockstepError('MIGRATION_ENDED', `migration ${id} has ended: ${name}`, { migration: id, state: name });
+    }
+    const stopped = isCancellable(state) && (this.attempts.get(id)?.giveUpLive('CANCELLED', 'cancelled by request') ?? true);
+    if (stopped) return;
+    const shutdown = state === MigrationState.SHUTTING_DOWN || state === MigrationState.STARTING;
+    const told = shutdown ? 'the guest was told to shut down' : 'the target was told to take over';
+    throw new LockstepError('PAST_POINT_OF_NO_RETURN', `migration ${id}: ${told}`, { migration: id });
   }
 
   private admit(): void {
@@ -97,7 +96,7 @@ export class MigrationQueue {
     this.waiting.clear();
     queue.forEach((record, position) => {
       const reason = this.hindrance(record);
-      if (reason === undefined) void this.run(record.id, runLockstep);
+      if (reason === undefined) void this.run(record.id, storyOf(record));
       else this.waiting.set(record.id, `${String(position + 1)} in the queue: ${reason}`);
     });
   }
@@ -176,4 +175,9 @@ export class MigrationQueue {
       },
     }));
   }
+}
+
+/** A migration that may go live begins so; whether it falls back is seen when the live attempt was undone. */
+function storyOf({ modeRequested }: Migration): (attempt: Attempt) => Promise<void> {
+  return modeRequested === MigrationMode.SHUTDOWN ? runShutdownMove : runLockstep;
 }
