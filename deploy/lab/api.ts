@@ -16,7 +16,7 @@ export { inside, isBooted, isPoweredOn, processesOf } from './host.js';
 export { hostNamed, layout, type HostLayout, type Lab } from './layout.js';
 export { attemptVirsh, libvirtUri, virsh } from './libvirtd.js';
 export { limit, plug } from './network.js';
-export { signalPart, startPart, awaitPart, partNamed } from './parts.js';
+export { signalPart, startPart, awaitPart, partNamed, partState } from './parts.js';
 export { attempt, run, until, type Outcome } from './shell.js';
 export { status, type HostStatus } from './status.js';
 export { crashHost, down, power, startHost, up, type UpOptions } from './up.js';

@@ -4,7 +4,7 @@ import { seconds } from '../core/judgement/throws.js';
 import type { NodeFacts, Observation, OwnPhase } from '../core/judgement/facts.js';
 import type { Verdict } from '../core/judgement/judge.js';
 import type { NodeView } from '../membership/node-streams.js';
-import { toDuration } from './duration.js';
+import { durationOf } from '../core/duration.js';
 
 /** How old a sign of life may be to count as one. Milliseconds. */
 export interface FreshnessLimits {
@@ -56,7 +56,7 @@ export function toNodeEvidence(view: NodeView, facts: NodeFacts, verdict: Verdic
 }
 
 function toEvidence({ source, observer, network, sign, ageMs, detail }: Observation): Evidence {
-  const age = ageMs === undefined ? undefined : toDuration(ageMs);
+  const age = ageMs === undefined ? undefined : durationOf(ageMs);
   return { source, observer, network, alive: sign === 'alive', age, detail };
 }
 

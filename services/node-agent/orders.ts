@@ -106,6 +106,5 @@ function roleOf(header: OrderHeader | undefined): LeaderRoleName | undefined {
 function staleEpoch({ role, epoch }: Speaker, kept: bigint): LockstepError {
   const message = `${role} epoch ${String(epoch)} is over: ${String(kept)} was seen`;
   const want = `at least ${String(kept)}`;
-  // What a leader that was overtaken reads, so that its next term is above it.
-  return new LockstepError('STALE_EPOCH', message, { role, got: String(epoch), want, leader_epoch: String(kept) });
+  return new LockstepError('STALE_EPOCH', message, { role, leader_epoch: String(kept), got: String(epoch), want });
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Fenceability, NodeConditionType, NodeJudgement, NodeMode, type Node, type NodeCondition, type VmReport } from '@lockstep/sdk/v1';
-import { durationOf } from './durations.js';
+import { durationOf } from '../core/duration.js';
 import type { AgentParts } from './parts.js';
 import type { Reconciler } from './reconcile.js';
 import { vmReport } from './reports.js';

@@ -2,7 +2,7 @@
 import { VmState, type VmReport } from '@lockstep/sdk/v1';
 import type { Domain, DomainUsage } from '../platform/hypervisor/hypervisor.js';
 import { runsVcpus, stateOf } from './domain-states.js';
-import { durationOf } from './durations.js';
+import { durationOf } from '../core/duration.js';
 import { isIncoming } from './facts.js';
 import type { VmNotes } from './memory-document.js';
 import type { KnownBetter } from './vm-worker.js';
@@ -18,9 +18,11 @@ export interface ReportInput {
 }
 
 /** One VM as this agent sees it: its domain, and what the agent knows better. Pure. */
-export function vmReport({ node, domain, usage, notes, known, ageMs }: ReportInput): VmReport {
+export function vmReport({ node, domain, usage, notes, known: better, ageMs }: ReportInput): VmReport {
   const { state, detail } = stateAndDetail(domain, notes);
   const running = runsVcpus(domain.state);
+  // The two are looked at apart: an end that only one of them has seen yet is told when both have.
+  const known = running && better?.state === VmState.CRASHED ? undefined : better;
   return {
     vmId: domain.uuid,
     name: domain.name,

@@ -10,7 +10,7 @@ import {
 } from '@lockstep/sdk/v1';
 import { invalidField } from '../core/errors/catalogue.js';
 import { implement } from '../platform/rpc/implement.js';
-import { durationOf, milliseconds } from './durations.js';
+import { durationOf, milliseconds } from '../core/duration.js';
 import type { FactsReader } from './facts-reader.js';
 import type { SourceRole } from './migration/source.js';
 import type { TargetRole } from './migration/target.js';

@@ -224,6 +224,18 @@ export class TestBed {
   }
 }
 
+/** The same thing with some of its methods replaced. */
+export function overriding<T extends object>(target: T, replaced: Partial<T>): T {
+  return new Proxy(target, {
+    get: (object, property) => {
+      if (Object.hasOwn(replaced, property)) return Reflect.get(replaced, property) as unknown;
+      const value: unknown = Reflect.get(object, property);
+      if (typeof value !== 'function') return value;
+      return (...args: unknown[]): unknown => Reflect.apply(value, object, args);
+    },
+  });
+}
+
 /** A context as a gRPC call has it. */
 export function call(signal: AbortSignal = new AbortController().signal): Parameters<NodeAgentServiceImplementation['getNode']>[1] {
   return { signal } as Parameters<NodeAgentServiceImplementation['getNode']>[1];

@@ -11,9 +11,11 @@ import {
   TransferRequest,
   VmDesired,
   VmFacts,
+  WatchNodeRequest,
   type PrepareResponse,
   type TransferResponse,
   type VmSpec,
+  type WatchNodeResponse,
 } from '@lockstep/sdk/v1';
 import { call, spec, VM, type TestBed, type TestNode } from './test-bed.js';
 
@@ -88,6 +90,14 @@ export class TestLeader {
     for await (const message of node.service.transfer(request, call(options.signal))) {
       messages.push(message as TransferResponse);
     }
+    return messages;
+  }
+
+  /** Watches the node as a leader does, until the signal aborts; yields how many messages came. */
+  async watch(node: TestNode, signal: AbortSignal): Promise<WatchNodeResponse[]> {
+    const messages: WatchNodeResponse[] = [];
+    const request = WatchNodeRequest.create({ header: await this.header(node) });
+    for await (const message of node.service.watchNode(request, call(signal))) messages.push(message as WatchNodeResponse);
     return messages;
   }
 

@@ -7,6 +7,7 @@ import type { Domain } from '../platform/hypervisor/hypervisor.js';
 import { CALL_MS } from './config.js';
 import { findCopy, isAtMost, removeStandingCopy, runs } from './copies.js';
 import { isActive, runsVcpus } from './domain-states.js';
+import { isIncoming } from './facts.js';
 import type { FactsReader } from './facts-reader.js';
 import { asLockstepError } from './hypervisor-errors.js';
 import type { SourceRole } from './migration/source.js';
@@ -44,6 +45,7 @@ export class VmOrders {
     const same = assignment?.desired === desired && assignment.placementEpoch === placementEpoch;
     // A wish for the very copy that came by a migration, from outside of it: the migration is over.
     if (armed?.closed === false && armed.placementEpoch === placementEpoch && migrationId === '') {
+      if (domain === undefined || isIncoming(domain)) this.#refuseWhileMoving(vmId);
       await this.parts.memory.closeArmed(vmId, armed.migrationId);
       this.roles.target.forget(vmId);
     }

@@ -110,7 +110,7 @@ function takeOver(domain: Domain, wish: Wish): Step {
 }
 
 function towardsRunning(domain: Domain, { history, nowMs }: StepInput, wish: Wish): Step {
-  if (isActive(domain.state)) return changedDefinition(wish, history) ?? REST;
+  if (isActive(domain.state)) return lostDefinition(domain, wish, history) ?? changedDefinition(wish, history) ?? REST;
   if (wish.from === 'memory') return { do: 'held', reason: 'NOT_JOINED', detail: 'its record has not been read yet' };
   // One try is the start itself; every further one is a restart.
   if (history.failures > wish.maxRestart) {
@@ -133,6 +133,11 @@ function towardsStopped(domain: Domain, { history, nowMs }: StepInput, wish: Wis
   if (nowMs >= forceAtMs) return { do: 'destroy' };
   const askAtMs = history.stopping.askedMs + ASK_AGAIN_MS;
   return nowMs >= askAtMs ? { do: 'ask-shutdown' } : { do: 'wait', untilMs: Math.min(forceAtMs, askAtMs) };
+}
+
+/** A guest that arrived without its definition would be forgotten by the hypervisor when it stops. */
+function lostDefinition({ persistent }: Domain, { xml }: Wish, { definedXml }: VmHistory): Step | undefined {
+  return !persistent && xml !== undefined && xml !== definedXml ? { do: 'define', xml } : undefined;
 }
 
 /** What is defined shall be what was last ordered; a running guest takes it at its next start. */

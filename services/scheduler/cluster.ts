@@ -8,7 +8,7 @@ import type { Env } from '../platform/env.js';
 import type { LeaderDesk } from './api.js';
 import { readEntry } from './ledger.js';
 import { VERSION } from '../core/version.js';
-import { durationOf } from './migrations/attempt.js';
+import { durationOf } from '../core/duration.js';
 import { nodesNow } from './nodes/view.js';
 
 const ROLES = { scheduler: LeaderRole.SCHEDULER, fencer: LeaderRole.FENCER } as const;

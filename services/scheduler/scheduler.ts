@@ -22,6 +22,7 @@ import { createApi, type LeaderDesk } from './api.js';
 import { Assignments } from './assign.js';
 import { createLedger } from './ledger.js';
 import { limitsOf } from './limits.js';
+import { keepHistoryBounded } from './migrations/history.js';
 import { MigrationQueue } from './migrations/queue.js';
 import { createOrders } from './orders.js';
 import { RecordCache } from './record-cache.js';
@@ -110,6 +111,7 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
   const assignments = new Assignments(leading);
   queue.start();
   assignments.start();
+  keepHistoryBounded(leading);
   return { leading, queue };
 }
 

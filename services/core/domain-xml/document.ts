@@ -20,7 +20,7 @@ export interface DomainDocument {
   readonly text: string;
   readonly root: Element;
   /** The place of an element of this document in its text. */
-  spanOf(element: Element): ElementSpan;
+  readonly spanOf: (element: Element) => ElementSpan;
 }
 
 /** The domain XML is wrong at `path`, e.g. `/domain/name`. */
@@ -115,7 +115,7 @@ function spanLookup(root: Element, spans: readonly ElementSpan[]): (element: Ele
   const pending: Element[] = [root];
   for (let element = pending.pop(); element !== undefined; element = pending.pop()) {
     const span = spans[next++];
-    if (span === undefined || span.tagName !== element.tagName) break;
+    if (span?.tagName !== element.tagName) break;
     places.set(element, span);
     pending.push(...childElements(element).reverse());
   }

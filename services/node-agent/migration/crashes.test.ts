@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { MigrationRole } from '@lockstep/sdk/v1';
 import { describe, expect, it } from 'vitest';
-import { TestBed, type TestNode } from '../test-bed.js';
+import { TestBed, VM, type TestNode } from '../test-bed.js';
 import { endCookie, SOURCE_EPOCH, TestLeader } from '../test-leader.js';
 import { leftovers, settle, type Heard } from '../test-settle.js';
 
@@ -148,5 +148,89 @@ describe('an agent that dies at a step of a migration', () => {
     expect(actions).not.toContain('COLD');
     await expectOneCopy(all);
     expect(bed.runningOn()).toEqual([node === 'a' ? 'b' : 'a']);
+  });
+});
+
+/** What breaks beside the agents themselves. */
+const FAULTS: [string, (scene: Scene) => Promise<void>][] = [
+  ['the hypervisor of the source', ({ a }) => restartDaemon(a)],
+  ['the hypervisor of the target', ({ b }) => restartDaemon(b)],
+  ['the guest on the source', ({ a }) => crash(a)],
+  ['the guest on the target', ({ b }) => crash(b)],
+  ['the power of the source', (all) => cyclePower(all, all.a)],
+  ['the power of the target', (all) => cyclePower(all, all.b)],
+];
+
+function restartDaemon({ host }: TestNode): Promise<void> {
+  host.killDaemon();
+  host.startDaemon();
+  return Promise.resolve();
+}
+
+function crash({ host }: TestNode): Promise<void> {
+  if (host.guests().length > 0) host.crashGuest(VM);
+  return Promise.resolve();
+}
+
+async function cyclePower({ bed }: Scene, node: TestNode): Promise<void> {
+  await node.kill();
+  node.host.losePower();
+  await bed.clock.advance(5_000);
+  node.host.gainPower();
+  node.state.reboot();
+  await node.restart();
+}
+
+/** When it breaks: after which step. */
+const MOMENTS = ['prepared', 'transferring', 'transferred', 'committed'] as const;
+
+describe.each(FAULTS)('%s fails', (_what, fault) => {
+  it.each(MOMENTS)('when the migration is %s: one copy runs, none is doubled, nothing is left', async (moment) => {
+    const all = await scene(undefined);
+    const { bed, a, b, leader, heard } = all;
+    bed.network.limit('a', 'b', 100_000_000);
+    await openRecord(all);
+    const breakAt = async (now: (typeof MOMENTS)[number]): Promise<void> => {
+      if (now !== moment) return;
+      await fault(all);
+      await bed.clock.advance(10_000);
+      throw new Error('it broke');
+    };
+    const go = async (): Promise<void> => {
+      const vote = await leader.prepareTarget(b, await leader.prepareSource(a));
+      await breakAt('prepared');
+      const stream = leader.collect(a, vote);
+      stream.catch(() => undefined);
+      await bed.clock.advance(2_000);
+      await breakAt('transferring');
+      heard.endCookie = endCookie(await bed.run(stream));
+      heard.endHeard = true;
+      await breakAt('transferred');
+      await leader.commit(b, TARGET, heard.endCookie);
+      await breakAt('committed');
+    };
+    await expect(go()).rejects.toThrow('it broke');
+    const actions = await settle(bed, a, b, heard);
+    expect(actions).not.toContain('ALERT');
+    await expectOneCopy(all);
+  });
+});
+
+describe('the target dies inside Finish', () => {
+  it.each([0, 1, 2, 3])('%i ms after it was called: an orphaned Finish doubles nothing', async (afterMs) => {
+    const all = await scene(undefined);
+    const { bed, a, b, leader, heard } = all;
+    await openRecord(all);
+    const vote = await leader.prepareTarget(b, await leader.prepareSource(a));
+    heard.endCookie = endCookie(await leader.transfer(a, vote));
+    heard.endHeard = true;
+    const committing = leader.commit(b, TARGET, heard.endCookie);
+    committing.catch(() => undefined);
+    await bed.clock.advance(afterMs);
+    await b.kill();
+    await b.restart();
+    await bed.clock.advance(30_000);
+    await settle(bed, a, b, heard);
+    await expectOneCopy(all);
   });
 });

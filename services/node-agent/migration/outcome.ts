@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { MigrationOutcome } from '@lockstep/sdk/v1';
 import type { TransferStats } from '../../platform/hypervisor/hypervisor.js';
-import { durationOf } from '../durations.js';
+import { durationOf } from '../../core/duration.js';
 
 /** What the hypervisor measured; the leader adds what only it can measure. */
 export function outcomeOf({ downtimeMs, totalMs, memorySentBytes, iterations }: TransferStats): MigrationOutcome {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { TransferLimits } from '@lockstep/sdk/v1';
 import type { TransferSettings } from '../../platform/hypervisor/hypervisor.js';
-import { milliseconds } from '../durations.js';
+import { milliseconds } from '../../core/duration.js';
 
 /** The API's limits in the hypervisor's terms. */
 export function settingsOf(limits: TransferLimits | undefined): TransferSettings {

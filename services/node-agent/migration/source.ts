@@ -13,7 +13,7 @@ import type { Logger } from '../../platform/log/log.js';
 import { CALL_MS } from '../config.js';
 import { findCopy, isAtMost, removeStandingCopy, runs } from '../copies.js';
 import { runsVcpus } from '../domain-states.js';
-import { milliseconds } from '../durations.js';
+import { milliseconds } from '../../core/duration.js';
 import { isIncoming, type TransferKnowledge } from '../facts.js';
 import { asLockstepError, refusalOf, refused } from '../hypervisor-errors.js';
 import type { OrderedVm, Speaker } from '../orders.js';
@@ -55,8 +55,9 @@ export class SourceRole {
   async prepare(order: OrderedVm): Promise<SourceVote> {
     const { env, memory } = this.parts;
     const { vmId, migrationId, placementEpoch } = order;
-    const open = this.#open.get(vmId);
-    if (open?.order.migrationId === migrationId && open.transfer === undefined) {
+    const open = this.#openFor(order);
+    // Where the connection was lost, so was what was begun: it is begun again, as nothing was sent.
+    if (open !== undefined && open.transfer === undefined && !open.handle.lost.aborted) {
       return { granted: true, begun: open.begun };
     }
     const refusal = this.#noteRefusal(order) ?? this.#copyRefusal(order, await findCopy(env.hypervisor, vmId));
@@ -84,8 +85,8 @@ export class SourceRole {
   /** Begins to send memory, once per migration; a repeated call finds what was begun. */
   async transfer(order: OrderedVm, request: TransferRequest): Promise<Transfer> {
     const { env, memory, timing, guard } = this.parts;
-    const open = this.#open.get(order.vmId);
-    if (open?.order.migrationId !== order.migrationId) throw notStarted(order, 'nothing is prepared here for it');
+    const open = this.#openFor(order);
+    if (open === undefined) throw notStarted(order, 'nothing is prepared here for it');
     if (open.transfer !== undefined) return open.transfer;
     if (request.attachOnly) throw notStarted(order, 'no transfer was begun');
 

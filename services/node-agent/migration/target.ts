@@ -37,8 +37,8 @@ export type TargetVote = ({ granted: true } & Vote) | { granted: false; refusals
 export interface RoomCheck {
   /** Why the guest does not fit; undefined: it does. */
   refusal(needBytes: bigint): Promise<string | undefined>;
-  /** Whether a vote whose time is over is kept, because somebody or something still depends on it. */
-  keepsVote(vmId: string): boolean;
+  /** Whether votes whose time is over are kept, because a leader is there to end them. */
+  keepsVotes(): boolean;
 }
 
 /**
@@ -139,26 +139,30 @@ export class TargetRole {
 
   #openFor({ vmId, migrationId }: OrderedVm): Incoming | undefined {
     const open = this.#open.get(vmId);
-    return open?.order.migrationId === migrationId ? open : undefined;
+    if (open?.order.migrationId !== migrationId) return undefined;
+    if (open.finished !== undefined || !open.handle.lost.aborted) return open;
+    // What was prepared does not outlive its connection; only the domain tells what is left.
+    this.forget(vmId);
+    return undefined;
   }
 
   async #refusals(order: OrderedVm, request: PrepareRequest): Promise<Refusal[]> {
     const noted = this.#noteRefusal(order);
     if (noted !== undefined) return [noted];
     const { hypervisor } = this.parts.env;
-    const domain = await findCopy(hypervisor, order.vmId);
+    // Asked together: each is a way to libvirtd or the kernel and back, and the guest's move waits for all of them.
+    const [domain, shortage, unfit] = await Promise.all([
+      findCopy(hypervisor, order.vmId),
+      this.room.refusal(parseDomainXml(request.domainXml).memoryBytes),
+      hypervisor.checkFit(request.domainXml, { deadlineMs: CALL_MS.prepare }).then(() => undefined, refusalOf),
+    ]);
     if (domain !== undefined && isActive(domain.state)) return [refused('SAME_NODE', 'the VM is on this node already')];
     if (domain !== undefined && !isAtMost(domain, order.placementEpoch)) {
       return [refused('DOMAIN_NOT_OURS', 'a domain with this UUID is defined here that is not ours to replace')];
     }
     const refusals: Refusal[] = [];
-    const shortage = await this.room.refusal(parseDomainXml(request.domainXml).memoryBytes);
     if (shortage !== undefined) refusals.push(refused('NO_FIT', shortage));
-    try {
-      await hypervisor.checkFit(request.domainXml, { deadlineMs: CALL_MS.prepare });
-    } catch (error) {
-      refusals.push(refusalOf(error));
-    }
+    if (unfit !== undefined) refusals.push(unfit);
     return refusals;
   }
 
@@ -267,14 +271,14 @@ export class TargetRole {
     await removeStandingCopy(hypervisor, order.vmId, order.placementEpoch);
   }
 
-  /** Nobody renewed the vote: unless something still depends on it, this end gives up by itself. */
+  /** Nobody renewed the vote: where no leader is there either, this end gives up by itself. */
   #lapse(order: OrderedVm): void {
     const { queues } = this.parts;
     const lapse = async (): Promise<void> => {
       const open = this.#openFor(order);
       if (open === undefined || !open.ttl.lapsed || open.finished !== undefined) return;
       if (this.parts.memory.isFinishing(order.vmId, order.migrationId)) return;
-      if (this.room.keepsVote(order.vmId)) {
+      if (this.room.keepsVotes()) {
         open.ttl.renew();
         return;
       }

@@ -10,7 +10,7 @@ import {
 import type { Logger } from '../../platform/log/log.js';
 import { CALL_MS } from '../config.js';
 import { abortIfActive } from './orphaned-transfer.js';
-import { durationOf } from '../durations.js';
+import { durationOf } from '../../core/duration.js';
 import type { TransferKnowledge } from '../facts.js';
 import type { OrderGuard, Speaker } from '../orders.js';
 

@@ -123,7 +123,9 @@ export class LibvirtLink {
 
   async #keepConnected(): Promise<void> {
     let retryMs = RETRY.leastMs;
-    for (await this.#attempt; !this.#closing.signal.aborted; await this.#attempt) {
+    for (;;) {
+      await this.#attempt;
+      if (this.#closing.signal.aborted) return;
       if (this.#line === undefined) {
         await sleep(this.#clock, retryMs, this.#closing.signal).catch(() => undefined);
         retryMs = Math.min(retryMs * 2, RETRY.mostMs);

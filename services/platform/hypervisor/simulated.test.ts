@@ -25,13 +25,14 @@ let changes: CopyChange[];
 
 /** Lets virtual time pass until the promise settles. */
 async function passing<T>(promise: Promise<T>, limitMs = 60_000): Promise<T> {
-  let settled = false;
+  const state = { settled: false };
   const watched = promise.finally(() => {
-    settled = true;
+    state.settled = true;
   });
   watched.catch(() => undefined);
   const untilMs = clock.nowMs() + limitMs;
-  for (await clock.settle(); !settled; ) {
+  await clock.settle();
+  while (!state.settled) {
     const next = clock.nextDueMs();
     if (next === undefined || next > untilMs) throw new Error(`not settled after ${String(limitMs)} ms`);
     await clock.advance(next - clock.nowMs());

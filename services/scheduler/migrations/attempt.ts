@@ -8,6 +8,7 @@ import {
   type MigrationProgress,
   type VmOrder,
 } from '@lockstep/sdk/v1';
+import { durationOf } from '../../core/duration.js';
 import { LockstepError, type Reason } from '../../core/errors/catalogue.js';
 import { Cancelled, DeadlineExceeded } from '../../platform/clock/clock.js';
 import type { Logger } from '../../platform/log/log.js';
@@ -40,7 +41,7 @@ export class Attempt {
   /** Why the lockstep was left; undefined while it goes as it should. */
   cause: { reason: Reason; detail: string } | undefined;
   /** Aborts when the attempt shall stop what it waits for and go back. */
-  readonly interrupted = new AbortController();
+  interrupted = new AbortController();
   readonly log: Logger;
   private readonly agents = new Map<string, Agent>();
 
@@ -92,7 +93,7 @@ export class Attempt {
   ): Promise<T> {
     const { clock } = this.leading.env;
     const startMs = clock.nowMs();
-    const index = this.phases.push({
+    const begun: MigrationPhase = {
       step,
       side,
       startTime: clock.wallTime(),
@@ -100,28 +101,33 @@ export class Attempt {
       duration: undefined,
       detail: '',
       ok: false,
-    });
+    };
+    this.phases.push(begun);
     const close = (ok: boolean, detail: string): void => {
-      const begun = this.phases[index - 1];
-      if (begun === undefined) return;
-      this.phases[index - 1] = {
-        ...begun,
-        ok,
-        detail,
-        endTime: clock.wallTime(),
-        duration: durationOf(clock.nowMs() - startMs),
-      };
+      const ended = { ...begun, ok, detail, endTime: clock.wallTime(), duration: durationOf(clock.nowMs() - startMs) };
+      if (!ok) this.forgetSameFailure(ended);
+      this.phases[this.phases.indexOf(begun)] = ended;
       this.tell();
     };
+    // Begun first, told afterwards: of Commit(target) the guest waits, and watchers do not.
+    const working = (async () => await work())();
     this.tell();
     try {
-      const result = await work();
+      const result = await working;
       close(true, tellOf(result));
       return result;
     } catch (error) {
       close(false, error instanceof Error ? error.message : String(error));
       throw error;
     }
+  }
+
+  /** What fails the same way again and again is kept once, the last time: the record must not grow with every try. */
+  private forgetSameFailure({ step, side, detail }: MigrationPhase): void {
+    const same = this.phases.findIndex(
+      (one) => one.endTime !== undefined && !one.ok && one.step === step && one.side === side && one.detail === detail,
+    );
+    if (same !== -1) this.phases.splice(same, 1);
   }
 
   /** Ends the waiting and sends the guest back, unless the target was told to take over already. */
@@ -131,6 +137,12 @@ export class Attempt {
     this.cancelRequested = true;
     this.interrupted.abort(new LockstepError(reason, detail));
     return true;
+  }
+
+  /** There is no way back any more: a wish to stop cannot be granted, and what is waited for now is the end. */
+  goForward(): void {
+    this.cancelRequested = false;
+    this.interrupted = new AbortController();
   }
 
   /** Keeps the first cause: what comes after it follows from it. */
@@ -144,9 +156,4 @@ export function causeOf(error: unknown): { reason: Reason; detail: string } {
   if (error instanceof Cancelled) return { reason: 'CANCELLED', detail: 'cancelled by request' };
   if (error instanceof DeadlineExceeded) return { reason: 'DEADLINE', detail: error.message };
   return { reason: 'INTERNAL', detail: error instanceof Error ? error.message : String(error) };
-}
-
-export function durationOf(ms: number): { seconds: bigint; nanos: number } {
-  const seconds = Math.floor(ms / 1000);
-  return { seconds: BigInt(seconds), nanos: Math.round((ms - seconds * 1000) * 1e6) };
 }

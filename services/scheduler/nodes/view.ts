@@ -4,7 +4,7 @@ import { LockstepError } from '../../core/errors/catalogue.js';
 import { formatBytes } from '../../core/placement/bytes.js';
 import { isOverprovisioned, usageOf, type NodeUsage } from '../../core/placement/snapshot.js';
 import type { NodeView } from '../../membership/node-streams.js';
-import { durationOf } from '../migrations/attempt.js';
+import { durationOf } from '../../core/duration.js';
 import type { Leading } from '../term.js';
 import { obstacleOf } from './obstacle.js';
 import { capacityOf, snapshotOf } from './snapshot.js';

@@ -6,14 +6,14 @@ import { keys } from '../../core/records/keys.js';
 import { retryLost } from '../ledger.js';
 import { openMigrationOf } from '../migrations/create.js';
 import type { MigrationQueue } from '../migrations/queue.js';
-import { durationOf } from '../migrations/attempt.js';
+import { durationOf } from '../../core/duration.js';
+import { shutdownLimitMs } from '../../core/shutdown-limit.js';
 import { checkNamedNode } from '../nodes/choose.js';
 import type { Leading } from '../term.js';
 import { findVm } from './find.js';
 import { withStatus } from './status.js';
 
 const AGENT_DEADLINE_MS = 30_000;
-const DEFAULT_SHUTDOWN_LIMIT = durationOf(180_000);
 const NOW = durationOf(0);
 
 /** Wants a VM to run: a fresh placement epoch opens the attempt, and the assignment carries it to the node. */
@@ -71,12 +71,11 @@ export function restartVm(leading: Leading, idOrName: string, force: boolean): V
     throw new LockstepError('VM_NOT_RUNNING', `${record.name} does not run`, { vm: record.name });
   }
   const { client, header } = leading.orders.agent(status.node);
-  const limit = record.spec?.shutdownLimit ?? DEFAULT_SHUTDOWN_LIMIT;
-  const limitMs = force ? 0 : Number(limit.seconds) * 1000;
+  const limitMs = force ? 0 : shutdownLimitMs(record.spec);
   const order = { vmId: record.id, placementEpoch: record.placement?.epoch ?? 0n, migrationId: '' };
   void client
     .restartVm(
-      { header, order, shutdownLimit: force ? NOW : limit },
+      { header, order, shutdownLimit: durationOf(limitMs) },
       { deadlineMs: limitMs + AGENT_DEADLINE_MS, signal: leading.term.ended },
     )
     .catch((error: unknown) => {

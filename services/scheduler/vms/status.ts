@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { MigrationMode, VmDesired, VmState, type Vm, type VmStatus } from '@lockstep/sdk/v1';
 import { isTerminal } from '../../core/migration/transitions.js';
-import { durationOf } from '../migrations/attempt.js';
+import { durationOf } from '../../core/duration.js';
 import type { Leading } from '../term.js';
 
 /** A VM's record with what is known of it right now, from its node's stream and from its open migration. */

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+import { Command, InvalidArgumentError } from 'commander';
+import { benchLibvirt } from './libvirt.js';
+import { benchMigration } from './migration.js';
+import { formatReport, type Report } from './report.js';
+
+const begun = performance.now();
+
+/** Progress goes to stderr: stdout is the result's. */
+function say(line: string): void {
+  process.stderr.write(`${((performance.now() - begun) / 1000).toFixed(1).padStart(6)} s  ${line}\n`);
+}
+
+function count(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('It must be a whole number above 0.');
+  return value;
+}
+
+function print(report: Report, json: boolean): void {
+  process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : formatReport(report));
+}
+
+const program = new Command('bench')
+  .description('Measures this project against virsh on real parts. Needs root. A missed goal is told, and is no failure.')
+  .showHelpAfterError();
+
+program
+  .command('libvirt')
+  .description('node-libvirt against virsh: hostname, list, stats of all domains')
+  .option('--rounds <count>', 'how often virsh is run for each', count, 50)
+  .option('--json', 'print the result as JSON', false)
+  .action(async ({ rounds, json }: { rounds: number; json: boolean }) => {
+    print(await benchLibvirt({ rounds, say }), json);
+  });
+
+program
+  .command('migration')
+  .description('the running mesh against virsh migrate --live')
+  .option('--moves <count>', 'moves of each guest by each way', count, 10)
+  .option('--json', 'print the result as JSON', false)
+  .action(async ({ moves, json }: { moves: number; json: boolean }) => {
+    print(await benchMigration({ moves, say }), json);
+  });
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.exitCode = 1;
+  say(`failed: ${error instanceof Error ? error.message : String(error)}`);
+}
