@@ -17,7 +17,7 @@ interface Scene {
   cluster: Cluster;
   reached: string[];
   /** Asks for the move, lets everything come to rest, and tells how the move ended. */
-  moved(): Promise<Migration>;
+  moved: () => Promise<Migration>;
 }
 
 /** Long enough that a host that is gone is noticed meanwhile. */
