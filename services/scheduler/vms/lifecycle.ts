@@ -132,7 +132,8 @@ function refuseLocked(leading: Leading, vm: Vm): void {
   throw new LockstepError('VM_LOCKED', `${vm.name} is being moved`, { vm: vm.name, migration: migration.id });
 }
 
-async function writeVm(leading: Leading, stored: Stored<Vm>, change: Partial<Vm>): Promise<Vm> {
+/** Writes a VM as it was read, with a change. Fails with LostTransaction where it was written meanwhile. */
+export async function writeVm(leading: Leading, stored: Stored<Vm>, change: Partial<Vm>): Promise<Vm> {
   const next: Vm = { ...stored.record, ...change, updateTime: leading.env.clock.wallTime() };
   const ops = [{ op: 'cas', key: keys.vm(next.id), value: vmCodec.encode(next), index: stored.index }] as const;
   const index = await leading.ledger.write(ops);
