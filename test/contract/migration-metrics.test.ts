@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { connect, MigrationMode, MigrationState, type Lockstep } from '@lockstep/sdk';
+import { connect, MigrationMode, MigrationState, VmState, type Lockstep } from '@lockstep/sdk';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { createMemoryLogger } from '../../services/platform/log/memory.js';
 import { createPrometheusMetrics } from '../../services/platform/metrics/prometheus.js';
@@ -29,6 +29,7 @@ afterAll(async () => {
 
 it('the leader counts a move once, with the time of its steps and of its gap', async () => {
   await lockstep.scheduler.defineVm({ spec: { domainXml: XML }, node: 'n1', start: true });
+  await lockstep.waitForVm('web', [VmState.RUNNING]);
   const { migration } = await lockstep.scheduler.createMigration({ vm: 'web', targetNode: 'n2', mode: MigrationMode.LIVE_ONLY });
   const end = await lockstep.waitForMigration(migration?.id ?? '');
   expect(end.state).toBe(MigrationState.SUCCEEDED);
