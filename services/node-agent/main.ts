@@ -6,6 +6,7 @@ import { createProcHost } from '../platform/host/proc.js';
 import type { Hypervisor } from '../platform/hypervisor/hypervisor.js';
 import { createLibvirtHypervisor } from '../platform/hypervisor/libvirt.js';
 import { createSimulatedHost, createSimulatedNetwork } from '../platform/hypervisor/simulated.js';
+import { loadBmcs } from '../platform/power/credentials.js';
 import { addressOf, commonKeys, runService } from '../platform/process/run.js';
 import { systemRandom } from '../platform/random/system.js';
 import { service } from '../platform/rpc/implement.js';
@@ -70,6 +71,7 @@ await runService({
         hypervisor: hypervisorOf(config),
         host: createProcHost(),
         state: await openFileState({ folder: config.stateDir }),
+        bmcs: await loadBmcs(config.bmcFile, systemClock),
       },
       {
         node: config.node,

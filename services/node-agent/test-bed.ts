@@ -22,6 +22,7 @@ import {
   type SimulatedNetwork,
 } from '../platform/hypervisor/simulated.js';
 import { createMemoryLogger, type MemoryLogger } from '../platform/log/memory.js';
+import { bmcsOf, type SimulatedBmc } from '../platform/power/simulated.js';
 import { createSeededRandom } from '../platform/random/seeded.js';
 import { createMemoryState, type MemoryState } from '../platform/state/memory.js';
 import { createEmbeddedStore, type EmbeddedStore } from '../platform/store/embedded.js';
@@ -70,6 +71,8 @@ export class TestBed {
   readonly doubled: string[] = [];
   readonly changes: CopyChange[] = [];
   leaderEpoch = 1n;
+  /** By node; those that a test puts here are there for every agent. */
+  readonly bmcs = new Map<string, SimulatedBmc>();
   readonly #runs = new Map<string, Set<string>>();
 
   constructor() {
@@ -187,6 +190,7 @@ export class TestBed {
       hypervisor: mortal(options.hypervisor?.(hypervisor) ?? hypervisor),
       host: createHostFigures({ totalBytes: host.info.memoryBytes }),
       state: mortal(state),
+      bmcs: bmcsOf(this.bmcs),
     };
     const config: AgentConfig = { node: name, address: `${name}:7701`, version: 'test', ...options.config };
     const agent = await createNodeAgent(env, config, { onFatal: (error) => fatal.push(error) });

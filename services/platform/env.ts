@@ -3,6 +3,7 @@ import type { Clock } from './clock/clock.js';
 import type { Host } from './host/host.js';
 import type { Hypervisor } from './hypervisor/hypervisor.js';
 import type { Logger } from './log/log.js';
+import type { Bmcs } from './power/power.js';
 import type { Random } from './random/random.js';
 import type { Peers } from './rpc/peers.js';
 import type { DurableState } from './state/state.js';
@@ -29,4 +30,6 @@ export interface AgentEnv extends Env {
   hypervisor: Hypervisor;
   host: Host;
   state: DurableState;
+  /** The BMCs of all nodes, the own one among them. */
+  bmcs: Bmcs;
 }
