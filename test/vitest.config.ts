@@ -31,6 +31,15 @@ export default defineConfig({
       {
         root,
         test: {
+          name: 'simulation',
+          include: ['test/simulation/**/*.test.ts'],
+          exclude,
+          testTimeout: 300_000,
+        },
+      },
+      {
+        root,
+        test: {
           name: 'lab',
           include: ['test/lab/**/*.test.ts'],
           exclude,

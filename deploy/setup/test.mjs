@@ -22,6 +22,7 @@ const parts = [
   { name: 'check', limitMinutes: 10, run: (part) => command(part, 'npm', ['run', '--silent', 'check']) },
   { name: 'unit', limitMinutes: 10, run: vitest },
   { name: 'contract', limitMinutes: 10, run: vitest },
+  { name: 'simulation', limitMinutes: 10, run: vitest },
   { name: 'lab', limitMinutes: 30, run: vitest, needsRoot: true },
 ];
 

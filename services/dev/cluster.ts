@@ -6,6 +6,7 @@ import { createNodeAgent } from '../node-agent/agent.js';
 import { systemClock } from '../platform/clock/system.js';
 import type { Host } from '../platform/host/host.js';
 import { createSimulatedHost as createHostFigures } from '../platform/host/simulated.js';
+import type { Hypervisor } from '../platform/hypervisor/hypervisor.js';
 import { createSimulatedHost, createSimulatedNetwork, type SimulatedHost } from '../platform/hypervisor/simulated.js';
 import type { Env } from '../platform/env.js';
 import type { Logger } from '../platform/log/log.js';
@@ -27,6 +28,8 @@ export interface DevOptions {
   log: Logger;
   /** Speed of the links between them, in bytes per second. */
   bytesPerSecond?: number;
+  /** The hypervisor of a node as its agent shall see it; as it is unless given. */
+  hypervisorOf?: (node: string, hypervisor: Hypervisor) => Hypervisor;
 }
 
 /** A whole cluster in this process, with real gRPC on loopback ports. */
@@ -44,7 +47,7 @@ export interface DevCluster {
  * The services as they run in production, composed with the embedded parts: one store, simulated hypervisors. Only
  * platform's parts differ from what each `main.ts` composes.
  */
-export async function startDevCluster({ nodes, log, bytesPerSecond }: DevOptions): Promise<DevCluster> {
+export async function startDevCluster({ nodes, log, bytesPerSecond, hypervisorOf }: DevOptions): Promise<DevCluster> {
   const clock = systemClock;
   const random = systemRandom;
   const storeServer = createEmbeddedStore({ clock, random });
@@ -72,15 +75,11 @@ export async function startDevCluster({ nodes, log, bytesPerSecond }: DevOptions
     const name = `n${String(number)}`;
     const address = await freeAddress();
     const host = createSimulatedHost({ clock, random, network, name });
+    const hypervisor = hypervisorOf?.(name, host.hypervisor()) ?? host.hypervisor();
     bmcs.set(name, bmcOf(host, name));
+    const parts = { hypervisor, host: figuresOf(host), state: createMemoryState(), bmcs: bmcsOf(bmcs) };
     const agent = await createNodeAgent(
-      {
-        ...envOf(name),
-        hypervisor: host.hypervisor(),
-        host: figuresOf(host),
-        state: createMemoryState(),
-        bmcs: bmcsOf(bmcs),
-      },
+      { ...envOf(name), ...parts },
       { node: name, address, version: VERSION },
     );
     closing.push(() => agent.stop());

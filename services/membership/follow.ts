@@ -2,6 +2,7 @@
 import type { Env } from '../platform/env.js';
 import type { Logger } from '../platform/log/log.js';
 import type { Listing, StoreError } from '../platform/store/store.js';
+import { refusalOf } from '../platform/store/trouble.js';
 import { createBackOff, isAborted } from './back-off.js';
 
 export interface FollowOptions {
@@ -28,7 +29,7 @@ export async function follow(
       const listings = env.store.watch(prefix, {
         signal,
         onTrouble: (error) => {
-          log.warn(`cannot follow ${what}`, { error });
+          log.warn(`cannot follow ${what}`, { error: refusalOf(error) });
           onTrouble?.(error);
         },
       });

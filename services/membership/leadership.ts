@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import { LeaderRole, type Leader } from '@lockstep/sdk/v1';
+import type { LockstepError } from '../core/errors/catalogue.js';
 import { leaderCodec } from '../core/records/codec.js';
 import { keys } from '../core/records/keys.js';
 import { sleep, withDeadline } from '../platform/clock/clock.js';
 import type { Env } from '../platform/env.js';
 import type { Logger } from '../platform/log/log.js';
 import { LockHeld, type Entry, type Lease, type TxnOp } from '../platform/store/store.js';
+import { refusalOf, storeTrouble } from '../platform/store/trouble.js';
 import { createBackOff, isAborted } from './back-off.js';
 import { follow } from './follow.js';
 
@@ -56,7 +58,8 @@ export interface Term {
 export type LeaderView =
   | { kind: 'self'; epoch: bigint; session: string; sinceMs: number }
   | { kind: 'other'; address: string; name: string; epoch: bigint }
-  | { kind: 'none' };
+  /** `trouble`: why this replica cannot know; undefined where the store says that nobody leads. */
+  | { kind: 'none'; trouble?: LockstepError | undefined };
 
 export interface LeadershipOptions {
   env: Pick<Env, 'clock' | 'random' | 'store' | 'log'>;
@@ -104,6 +107,8 @@ class Candidate implements Leadership {
   readonly #done: Promise<unknown>;
   #term: { term: Term; sinceMs: number } | undefined;
   #holder: { leader: Leader; session: string } | undefined;
+  /** What keeps this replica from hearing who leads; undefined while it hears. */
+  #trouble: LockstepError | undefined;
   /** No epoch at or under this one is taken: the highest that an agent ever told us of. */
   #heardEpoch = 0n;
   #wakeCampaign: () => void = () => undefined;
@@ -117,8 +122,17 @@ class Candidate implements Leadership {
     const signal = this.#closing.signal;
     const following = follow(
       this.#env,
-      { prefix: this.#lockKey, what: 'who leads', signal, log: this.#log },
+      {
+        prefix: this.#lockKey,
+        what: 'who leads',
+        signal,
+        log: this.#log,
+        onTrouble: (error) => {
+          this.#trouble = refusalOf(error);
+        },
+      },
       ({ entries }) => {
+        this.#trouble = undefined;
         this.#note(entries.find(({ key }) => key === this.#lockKey));
       },
     );
@@ -130,7 +144,7 @@ class Candidate implements Leadership {
       const { term, sinceMs } = this.#term;
       return { kind: 'self', epoch: term.leaderEpoch, session: term.session, sinceMs };
     }
-    if (this.#holder === undefined) return { kind: 'none' };
+    if (this.#holder === undefined) return { kind: 'none', trouble: this.#trouble };
     const { address, name, leaderEpoch } = this.#holder.leader;
     // A term of ours that is over, or not begun, or of this replica's life before.
     if (address === this.#options.address) return { kind: 'none' };
@@ -170,7 +184,7 @@ class Candidate implements Leadership {
           await this.#freedOrTimeToLook();
           continue;
         }
-        this.#log.error('cannot lead', { error });
+        this.#log.error('cannot lead', { error: storeTrouble(error) });
         await backOff.pause(signal);
       }
     }

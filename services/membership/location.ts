@@ -10,6 +10,6 @@ export function locationOf(view: LeaderView): LeaderLocation {
     case 'other':
       return { address: view.address };
     case 'none':
-      return undefined;
+      return view.trouble === undefined ? undefined : { trouble: view.trouble };
   }
 }

@@ -84,7 +84,7 @@ it('is not held up by a BMC that never answers, and asks it once for all who wai
   await bed.clock.advance(10_000);
   bmc.mode = 'hung';
   let asked = 0;
-  const { privilege } = bmc;
+  const privilege = bmc.privilege.bind(bmc);
   bmc.privilege = (limit) => {
     asked += 1;
     return privilege(limit);

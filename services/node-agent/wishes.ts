@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { VmDesired, VmSpec } from '@lockstep/sdk/v1';
 import { withPlacementEpoch, withUuid } from '../core/domain-xml/epoch.js';
-import { milliseconds } from '../core/duration.js';
+import { shutdownLimitMs } from '../core/shutdown-limit.js';
 import type { Wish } from './vm-step.js';
 
-const DEFAULT_SHUTDOWN_LIMIT_MS = 180_000;
 export const DEFAULT_MAX_RESTART = 1;
 
 /** What a spec says, as a wish. */
@@ -22,7 +21,7 @@ export function wishOf(input: {
     placementEpoch,
     xml: xml === '' ? undefined : withPlacementEpoch(withUuid(xml, vmId), placementEpoch),
     from,
-    shutdownLimitMs: milliseconds(spec?.shutdownLimit, DEFAULT_SHUTDOWN_LIMIT_MS),
+    shutdownLimitMs: shutdownLimitMs(spec),
     maxRestart: spec?.maxRestart ?? DEFAULT_MAX_RESTART,
   };
 }

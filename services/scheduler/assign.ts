@@ -3,6 +3,7 @@ import { VmDesired, type Vm } from '@lockstep/sdk/v1';
 import { LockstepError } from '../core/errors/catalogue.js';
 import type { Stored } from '../core/records/codec.js';
 import type { Leading } from './term.js';
+import { writeVm } from './vms/lifecycle.js';
 
 const APPLY_DEADLINE_MS = 15_000;
 const RECHECK_EVERY_MS = 5_000;
@@ -62,7 +63,8 @@ export class Assignments {
     return !isCurrent;
   }
 
-  private async tell({ record, index }: Stored<Vm>): Promise<void> {
+  private async tell(stored: Stored<Vm>): Promise<void> {
+    const { record, index } = stored;
     const { id, placement, desired, spec, name } = record;
     if (placement === undefined) return;
     this.telling.add(id);
@@ -77,10 +79,29 @@ export class Assignments {
     } catch (error) {
       const reason = error instanceof LockstepError ? error.reason : 'INTERNAL';
       this.leading.env.log.child(`assign/${name}`).warn(`${placement.node} did not take it (${reason})`, { error });
+      await this.renew(stored, error);
     } finally {
       this.telling.delete(id);
     }
     // What changed meanwhile, and what did not fit among those told at once.
     if (this.acknowledged.get(id)?.index === index) this.tellAll();
+  }
+
+  /**
+   * The node gave this placement up, and what was to follow was never written: the leader that had asked for it was lost
+   * in between. Nobody else may run the VM, so the node gets the right again, under a fresh epoch (INV-2, INV-3).
+   */
+  private async renew(stored: Stored<Vm>, error: unknown): Promise<void> {
+    const { placement, name } = stored.record;
+    const floor = error instanceof LockstepError && error.reason === 'STALE_PLACEMENT' ? error.metadata['floor'] : undefined;
+    if (placement === undefined || floor === undefined || BigInt(floor) < placement.epoch) return;
+    const epoch = (BigInt(floor) > placement.lastEpoch ? BigInt(floor) : placement.lastEpoch) + 1n;
+    const log = this.leading.env.log.child(`assign/${name}`);
+    try {
+      await writeVm(this.leading, stored, { placement: { ...placement, epoch, lastEpoch: epoch } });
+      log.info('drew a fresh placement epoch, as its node had given up the last', { node: placement.node, epoch });
+    } catch (failure) {
+      log.warn('no fresh placement epoch yet', { error: failure });
+    }
   }
 }

@@ -3,7 +3,8 @@ import { check, type Term } from '../membership/leadership.js';
 import { LockstepError } from '../core/errors/catalogue.js';
 import { sleep } from '../platform/clock/clock.js';
 import type { Env } from '../platform/env.js';
-import { StoreError, type Entry, type TxnOp, type TxnResult } from '../platform/store/store.js';
+import type { Entry, TxnOp, TxnResult } from '../platform/store/store.js';
+import { storeTrouble } from '../platform/store/trouble.js';
 
 const WRITE_DEADLINE_MS = 5_000;
 
@@ -63,21 +64,4 @@ export async function retryLost<T>(env: Env, work: () => Promise<T>): Promise<T>
 
 function notLeader(): LockstepError {
   return new LockstepError('NOT_LEADER', 'this replica has lost the leadership');
-}
-
-/** What a failure of the store means to a caller of the API. */
-export function storeTrouble(error: unknown): unknown {
-  if (!(error instanceof StoreError)) return error;
-  const options = { cause: error };
-  switch (error.kind) {
-    case 'unknown-outcome':
-      return new LockstepError('OUTCOME_UNKNOWN', `the write may or may not have happened: ${error.message}`, {}, options);
-    case 'denied':
-      return new LockstepError('STORE_DENIED', `the store refused the token: ${error.message}`, {}, options);
-    case 'invalid':
-      return new LockstepError('INTERNAL', `the store did not take the write: ${error.message}`, {}, options);
-    case 'unavailable':
-    case 'deadline':
-      return new LockstepError('STORE_UNAVAILABLE', `the store does not answer: ${error.message}`, {}, options);
-  }
 }

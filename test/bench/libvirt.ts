@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { randomUUID } from 'node:crypto';
-import { connect, type Connection } from '@lockstep/node-libvirt';
+import { connect, StatsGroup, type Connection } from '@lockstep/node-libvirt';
 import { attemptVirsh, guestXml, virsh, type HostLayout, type Lab } from '#lab';
 import { inOwnLab, type Say } from './own-lab.js';
 import { formatMs, loadNow, machineConditions, row, type Goal, type Report, type Row } from './report.js';
@@ -17,17 +17,19 @@ interface Contest {
   what: string;
   virsh: readonly string[];
   ours: (connection: Connection) => Promise<unknown>;
-  /** So many times faster than virsh. */
-  goal: number;
+  /** So many times faster than virsh; undefined: told for the sake of completeness. */
+  goal: number | undefined;
 }
 
 const contests: readonly Contest[] = [
   { what: 'hostname', virsh: ['hostname'], ours: ({ host }) => host.hostname(), goal: 100 },
+  { what: `list of ${DEFINED_DOMAINS + 1}`, virsh: ['list', '--all', '--name'], ours: ({ domains }) => domains.list(), goal: 100 },
   {
-    what: `list of ${DEFINED_DOMAINS + 1}`,
+    // What virsh prints by itself: it asks for each domain's state in a call of its own.
+    what: 'list with states',
     virsh: ['list', '--all'],
-    ours: ({ domains }) => domains.list(),
-    goal: 100,
+    ours: ({ domains }) => domains.allStats({ groups: StatsGroup.STATE }),
+    goal: undefined,
   },
   { what: 'stats of all domains', virsh: ['domstats', '--nowait'], ours: ({ domains }) => domains.allStats(), goal: 3 },
 ];
@@ -68,7 +70,7 @@ async function measureAll(host: HostLayout, connection: Connection, rounds: numb
     const { lockstep, virsh: theirs } = await measure(host, connection, contest, rounds);
     const measured = row(contest.what, { lockstep, virsh: theirs }, 'virsh / lockstep');
     rows.push(measured);
-    goals.push(goalOf(contest, measured));
+    if (contest.goal !== undefined) goals.push(goalOf(contest.what, contest.goal, measured));
     const perCommand = await perCommandOf(host, contest, Math.ceil(rounds / 10));
     inside.push(row(contest.what, { lockstep, virsh: perCommand }, 'virsh / lockstep'));
   }
@@ -127,7 +129,7 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
   return performance.now() - startMs;
 }
 
-function goalOf({ what, goal }: Contest, { ratio = 0, lockstep, virsh: theirs }: Row): Goal {
+function goalOf(what: string, goal: number, { ratio = 0, lockstep, virsh: theirs }: Row): Goal {
   const medians = `${formatMs(lockstep?.median ?? 0)} ms against ${formatMs(theirs?.median ?? 0)} ms`;
   return { what, want: `${goal} times faster than virsh`, got: `${ratio.toFixed(1)} times (${medians})`, met: ratio >= goal };
 }

@@ -11,6 +11,8 @@ const READY_LIMIT_MS = 120_000;
 const FILLED_LIMIT_MS = 300_000;
 /** Between two moves: the last one's processes are gone and both hosts are quiet again. */
 const PAUSE_MS = 500;
+/** Not counted, one to and one fro by each way: daemons fill their caches and the JavaScript engine compiles. */
+const WARM_UP_ROUNDS = 2;
 const GOALS = { ratio: 1.1, gapMs: 10, beforeBeginMs: 400, transferMs: 3_000 };
 
 interface Subject {
@@ -81,7 +83,7 @@ export async function benchMigration({ moves, say }: { moves: number; say: Say }
           ...machineConditions(),
           'load before / after': `${loadBefore} / ${loadNow()}`,
           method:
-            `${moves} moves of each guest by each way, to and fro, in turn; both guests of a pair run all the time; ` +
+            `${moves} moves of each guest by each way, to and fro, in turn, after ${WARM_UP_ROUNDS} uncounted ones; both guests of a pair run all the time; ` +
             'libvirt tells Begin, standstill and RESUMED to an observer outside of both hosts',
           virsh: 'migrate --live --persistent --undefinesource --auto-converge, over both sockets; 300 ms allowed to both',
         },
@@ -129,14 +131,15 @@ async function contest(input: ContestInput): Promise<{ tables: Table[]; goals: G
   for (const { way, guest } of both) await way.begin(guest, source.host);
   say(`${subject.title}: waiting until its memory is filled`);
   for (const { guest } of both) await filled(lab, subject, guest);
-  for (let round = 0; round < moves; round++) {
+  for (let round = -WARM_UP_ROUNDS; round < moves; round++) {
     // Who goes first changes with the round: whatever the first leaves behind meets both as often.
     for (const { way, guest, moves: seen } of round % 2 === 0 ? both : [...both].reverse()) {
       await sleep(PAUSE_MS);
-      seen.push(await moveOnce({ way, guest, source, target }));
+      const move = await moveOnce({ way, guest, source, target });
+      if (round >= 0) seen.push(move);
     }
     const last = both.map(({ moves: seen }) => `${(seen.at(-1)?.timeMs ?? 0).toFixed(0)} ms`);
-    say(`${subject.name} ${round + 1}/${moves}: Lockstep ${last[0] ?? ''}, virsh ${last[1] ?? ''}`);
+    if (round >= 0) say(`${subject.name} ${round + 1}/${moves}: Lockstep ${last[0] ?? ''}, virsh ${last[1] ?? ''}`);
     [source, target] = [target, source];
   }
   for (const { guest } of both) unbroken(lab, guest);
@@ -175,7 +178,7 @@ function resultOf(subject: Subject, contestants: Contestants, mesh: Mesh): { tab
     row(what, { lockstep: valuesOf('lockstep', field), virsh: valuesOf('virsh', field) }, 'lockstep / virsh');
   const time = compare('time: Begin to RESUMED', 'timeMs');
   const downtime = compare("downtime: libvirt's own figure", 'downtimeMs');
-  const gap = row("gap: source's word heard to Commit sent", { lockstep: mesh.figures.map(({ gapMs }) => gapMs) }, 'lockstep / virsh');
+  const gap = row("gap: source's word heard to Commit sent", { lockstep: mesh.figures.slice(WARM_UP_ROUNDS).map(({ gapMs }) => gapMs) }, 'lockstep / virsh');
   const before = compare('before Begin (virsh: its start-up)', 'beforeBeginMs');
   const transfer = compare("  target's QEMU there to standstill", 'transferMs');
   const heads = { lockstepName: 'Lockstep', ratioName: 'Lockstep / virsh' };
@@ -222,9 +225,10 @@ function longEnough({ name }: Subject, { virsh }: Row): Goal {
 
 /** What the Scheduler saw of each step, which virsh does not tell. */
 function stepRows({ figures }: Mesh): Row[] {
-  const [first] = figures;
+  const counted = figures.slice(WARM_UP_ROUNDS);
+  const [first] = counted;
   return (first?.steps ?? []).map(({ step }, index) => {
-    const lockstep = figures.flatMap(({ steps }) => steps[index]?.ms ?? []);
+    const lockstep = counted.flatMap(({ steps }) => steps[index]?.ms ?? []);
     return row(`step ${step}, as the Scheduler saw it`, { lockstep }, 'lockstep / virsh');
   });
 }

@@ -41,6 +41,16 @@ it('finds the cluster of lockstep dev, and moves a VM on it', async () => {
   expect((await lockstep('vm list --node n2 -o name')).stdout).toBe('c1\n');
 });
 
+it('takes its home along with vm move, and goes back to it with vm unmigrate', async () => {
+  const ended = async (line: string): Promise<unknown> => JSON.parse((await lockstep(`${line} --wait -o json`)).stdout);
+  const there = { state: 'MIGRATION_STATE_SUCCEEDED', targetNode: 'n3', setHome: true };
+  expect(await ended('vm move c1 n3')).toMatchObject(there);
+  const away = { state: 'MIGRATION_STATE_SUCCEEDED', targetNode: 'n1', modeUsed: 'MIGRATION_MODE_SHUTDOWN' };
+  expect(await ended('vm migrate c1 n1 --shutdown')).toMatchObject(away);
+  expect(await ended('vm unmigrate c1')).toMatchObject({ state: 'MIGRATION_STATE_SUCCEEDED', targetNode: 'n3' });
+  expect((await lockstep('vm unmigrate c1')).stderr).toContain('SAME_NODE');
+});
+
 it('ends with Ctrl-C, and its context with it', async () => {
   dev.child.kill('SIGINT');
   expect((await dev.ended).code).toBe(0);

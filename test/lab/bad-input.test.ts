@@ -186,8 +186,8 @@ describe('surroundings that are wrong', () => {
         Promise.resolve(scheduler.log().includes('STORE_DENIED') ? undefined : scheduler.log()),
       );
       const { code, stderr } = await lockstepAt([`127.0.0.1:${port}`], 'vm', 'list', '--deadline', '10s');
-      expect(code, stderr).not.toBe(0);
-      expect(stderr).toContain('STORE_DENIED');
+      expect(code, stderr).toBe(UNAVAILABLE);
+      for (const word of ['STORE_DENIED', 'consul.token_file']) expect(stderr).toContain(word);
       expect(`${scheduler.log()}${stderr}`).not.toContain(wrong);
     } finally {
       await scheduler.end();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { connect, type VmReport, type WatchNodeResponse } from '@lockstep/sdk';
+import { connect } from '@lockstep/sdk';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { hostNamed, ports, signalPart, until } from '../../deploy/lab/api.js';
 import { removeGuests, startGuest, type TestGuest } from './guest.js';
@@ -29,8 +29,8 @@ async function freshFigures(guest: TestGuest, wanted: number): Promise<void> {
   const seen = new Set<bigint>();
   try {
     const agent = mesh.nodeAgent(`${h1.addresses.a}:${ports['node-agent']}`);
-    for await (const { vms } of agent.watchNode({}, { signal: stop.signal }) as AsyncIterable<WatchNodeResponse>) {
-      const report = vms.find((vm: VmReport) => vm.vmId === guest.id);
+    for await (const { vms } of agent.watchNode({}, { signal: stop.signal })) {
+      const report = vms.find((vm) => vm.vmId === guest.id);
       if (report?.status !== undefined) seen.add(report.status.cpuTimeNs);
       if (seen.size >= wanted) return;
     }

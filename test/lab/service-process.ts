@@ -31,7 +31,7 @@ export async function startService(
   const file = join(folder, `${name}.yaml`);
   writeFileSync(file, stringify(config(folder)));
   const main = join(lab.checkout, 'services/dist', name, 'main.js');
-  const [program = '', ...args] = [...before, process.execPath, main, '--config', file];
+  const [program, ...args] = [...before, process.execPath, main, '--config', file];
   const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';
   const note = (text: Buffer): void => {

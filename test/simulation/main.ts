@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-import { writeSync } from 'node:fs';
+import { readFileSync, writeSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { shrink } from './shrink.js';
+import { bite } from './bite.js';
+import { MISTAKES } from './mistakes.js';
+import { plant, type Mutation } from './mutate.js';
 import { ALL_FAULTS, type Fault, FAULTS, planOf, type PlanOptions } from './world/plan.js';
-import { run, type RunResult } from './world/run.js';
+import type { RunResult } from './world/run.js';
 
 const USAGE = `usage: npm run sim -- [--seed N | --seeds COUNT [--from N]] [--minutes M] [--nodes COUNT] [--vms COUNT]
-                      [--schedulers COUNT] [--faults LIST] [--shrink] [--trace] [--json]
+                      [--schedulers COUNT] [--faults LIST] [--shrink] [--trace] [--json] [--stop] [--mutate FILE | --mistake NAME]
+       npm run sim -- --bite [--mistake NAME] [--seeds COUNT]
 faults:
 ${Object.entries(FAULTS).map(([name, what]) => `  ${name.padEnd(14)} ${what}`).join('\n')}
 `;
@@ -24,6 +27,10 @@ const { values } = parseArgs({
     lines: { type: 'string' },
     shrink: { type: 'boolean', default: false },
     trace: { type: 'boolean', default: false },
+    stop: { type: 'boolean', default: false },
+    mutate: { type: 'string' },
+    mistake: { type: 'string' },
+    bite: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
@@ -88,11 +95,29 @@ function tellFailure(result: RunResult, given: PlanOptions): void {
   print(`again:  ${replay(result, given)}`);
 }
 
+/** Mistakes to plant before any service is loaded: one of ours, or a reviewer's own file of the same shape. */
+function mutations(): readonly Mutation[] {
+  const { mistake, mutate } = values;
+  const known = mistake === undefined ? undefined : MISTAKES[mistake];
+  if (mistake !== undefined && known === undefined) {
+    refuse(`--mistake: got ${mistake}, want one of\n${Object.keys(MISTAKES).map((name) => `  ${name}`).join('\n')}`);
+  }
+  const own = mutate === undefined ? [] : (JSON.parse(readFileSync(mutate, 'utf8')) as Mutation | Mutation[]);
+  return [own, known ?? []].flat();
+}
+
 async function main(): Promise<void> {
   if (values.help) {
     print(USAGE);
     return;
   }
+  if (values.bite) {
+    process.exitCode = await bite(values.mistake, whole('seeds', 1) ?? 2_000, print);
+    return;
+  }
+  plant(mutations());
+  // Not before: what is loaded already cannot be mutated.
+  const [{ run }, { shrink }] = await Promise.all([import('./world/run.js'), import('./shrink.js')]);
   const given = planOptions();
   const first = whole('seed', 0) ?? whole('from', 0) ?? 1;
   const count = values.seed === undefined ? (whole('seeds', 1) ?? 20) : 1;
@@ -100,6 +125,7 @@ async function main(): Promise<void> {
   const failed: RunResult[] = [];
   let [virtualMs, steps, migrations, wishes, slowestRestMs] = [0, 0, 0, 0, 0];
   const startedMs = performance.now();
+  const startedCpu = process.cpuUsage();
   for (let seed = first; seed < first + count; seed++) {
     const options = { ...(values.trace ? { sink: print } : {}), ...(lines === undefined ? {} : { lines }) };
     let result = await run(planOf(seed, given), options);
@@ -113,19 +139,23 @@ async function main(): Promise<void> {
       if (values.shrink) ({ result, options: shownOptions } = await shrink(result, given));
       failed.push(result);
       if (!values.json) tellFailure(result, shownOptions);
+      if (values.stop) break;
     } else if (count === 1 && !values.json) {
       print(`seed ${String(seed)}: no violation; trace ${result.hash}, ${String(result.steps)} lines`);
     }
   }
   const seconds = (performance.now() - startedMs) / 1000;
+  const { user, system } = process.cpuUsage(startedCpu);
+  const cpuSeconds = (user + system) / 1e6;
   const minutesPerSecond = virtualMs / 60_000 / seconds;
+  const minutesPerCpuSecond = virtualMs / 60_000 / cpuSeconds;
   if (values.json) {
     const failures = failed.map(({ plan, violation, hash }) => ({ seed: plan.seed, violation, faults: plan.faults, hash }));
-    print(JSON.stringify({ seeds: count, first, failures, virtualMinutes: virtualMs / 60_000, seconds, minutesPerSecond, steps, migrations, wishes, slowestRestMs }));
+    print(JSON.stringify({ seeds: count, from: first, failures, virtualMinutes: virtualMs / 60_000, seconds, minutesPerSecond, minutesPerCpuSecond, steps, migrations, wishes, slowestRestMs }));
   } else {
     print(
       `${String(count)} seeds, ${String(failed.length)} with a violation${failed.length === 0 ? '' : ` (${failed.map(({ plan, violation }) => `${String(plan.seed)} ${violation?.invariant ?? ''}`).join(', ')})`}; ` +
-        `${(virtualMs / 60_000).toFixed(0)} virtual minutes in ${seconds.toFixed(1)} s: ${minutesPerSecond.toFixed(1)} a second; ` +
+        `${(virtualMs / 60_000).toFixed(0)} virtual minutes in ${seconds.toFixed(1)} s: ${minutesPerSecond.toFixed(1)} a second, ${minutesPerCpuSecond.toFixed(1)} a second of CPU; ` +
         `${String(wishes)} wishes, ${String(migrations)} migrations; slowest rest ${(slowestRestMs / 1000).toFixed(0)} s`,
     );
   }

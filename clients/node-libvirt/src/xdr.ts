@@ -106,7 +106,7 @@ export class XdrWriter {
     return this.#length;
   }
 
-  /** Makes room for `size` bytes and returns where they begin. */
+  /** Makes room for `size` bytes and returns where they begin. The buffer may be another one afterwards: claim first. */
   #claim(size: number): number {
     const start = this.#length;
     const end = start + size;
@@ -121,7 +121,8 @@ export class XdrWriter {
 
   int(value: number): void {
     if ((value | 0) !== value) throw new XdrError(`${String(value)} is not a signed 32-bit integer`);
-    this.#bytes.writeInt32BE(value, this.#claim(4));
+    const start = this.#claim(4);
+    this.#bytes.writeInt32BE(value, start);
   }
 
   uint(value: number): void {

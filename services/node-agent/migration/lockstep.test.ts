@@ -46,4 +46,19 @@ describe('a migration in lockstep, step by step', () => {
     await bed.clock.advance(30_000);
     expect(bed.runningOn()).toEqual(['b']);
   });
+
+  it('is undone although the hypervisor was started anew during the transfer', async () => {
+    const vote = await leader.prepareTarget(b, await leader.prepareSource(a));
+    void leader.collect(a, vote).catch(() => undefined);
+    await bed.clock.advance(50);
+    a.host.killDaemon();
+    await bed.clock.advance(1_000);
+    a.host.startDaemon();
+    await bed.clock.advance(10_000);
+
+    expect(await leader.abort(b, TARGET)).toMatchObject({ targetFact: TargetFact.NEVER });
+    expect(await leader.abort(a, SOURCE)).toMatchObject({ sourceFact: SourceFact.RUNNING });
+    expect(bed.runningOn()).toEqual(['a']);
+    expect(bed.doubled).toEqual([]);
+  });
 });

@@ -150,19 +150,19 @@ export class TargetRole {
     const noted = this.#noteRefusal(order);
     if (noted !== undefined) return [noted];
     const { hypervisor } = this.parts.env;
-    const domain = await findCopy(hypervisor, order.vmId);
+    // Asked together: each is a way to libvirtd or the kernel and back, and the guest's move waits for all of them.
+    const [domain, shortage, unfit] = await Promise.all([
+      findCopy(hypervisor, order.vmId),
+      this.room.refusal(parseDomainXml(request.domainXml).memoryBytes),
+      hypervisor.checkFit(request.domainXml, { deadlineMs: CALL_MS.prepare }).then(() => undefined, refusalOf),
+    ]);
     if (domain !== undefined && isActive(domain.state)) return [refused('SAME_NODE', 'the VM is on this node already')];
     if (domain !== undefined && !isAtMost(domain, order.placementEpoch)) {
       return [refused('DOMAIN_NOT_OURS', 'a domain with this UUID is defined here that is not ours to replace')];
     }
     const refusals: Refusal[] = [];
-    const shortage = await this.room.refusal(parseDomainXml(request.domainXml).memoryBytes);
     if (shortage !== undefined) refusals.push(refused('NO_FIT', shortage));
-    try {
-      await hypervisor.checkFit(request.domainXml, { deadlineMs: CALL_MS.prepare });
-    } catch (error) {
-      refusals.push(refusalOf(error));
-    }
+    if (unfit !== undefined) refusals.push(unfit);
     return refusals;
   }
 

@@ -71,9 +71,11 @@ export class LibvirtOutgoing implements OutgoingMigration {
       const flags = this.#flags | MigrateFlag.POSTCOPY;
       const { cookie, xml } = await migration.begin(this.#domain, { params: {}, flags }, options);
       // Only now: until Begin another client could still pause or change it.
-      const { state } = await domains.state(this.#domain, options);
       const inactive = XmlFlag.INACTIVE | XmlFlag.SECURE | XmlFlag.MIGRATABLE;
-      const persistentXml = await domains.xml(this.#domain, inactive, options);
+      const [{ state }, persistentXml] = await Promise.all([
+        domains.state(this.#domain, options),
+        domains.xml(this.#domain, inactive, options),
+      ]);
       return { liveXml: xml, persistentXml, cookie, paused: state === LibvirtState.PAUSED };
     } catch (error) {
       throw translate(error);

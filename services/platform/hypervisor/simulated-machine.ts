@@ -14,6 +14,19 @@ export interface MachineSize {
   memoryBytes: bigint;
 }
 
+/** What definitions say, by their text: the same few are asked for again and again. */
+const summaries = new Map<string, DomainSummary>();
+const MOST_SUMMARIES = 1_024;
+
+function summaryOf(xml: string): DomainSummary {
+  const known = summaries.get(xml);
+  if (known !== undefined) return known;
+  if (summaries.size >= MOST_SUMMARIES) summaries.clear();
+  const summary = parseDomainXml(xml);
+  summaries.set(xml, summary);
+  return summary;
+}
+
 /**
  * What outlives every agent and the hypervisor's own process: the guests, and the definitions on disk. Its methods
  * are what the hypervisor does with them, at once; nothing here knows of connections.
@@ -48,7 +61,7 @@ export class SimulatedMachine {
     const guest = this.guests.get(uuid);
     const xml = guest?.xml ?? this.definitions.get(uuid);
     if (xml === undefined) return undefined;
-    const summary = parseDomainXml(xml);
+    const summary = summaryOf(xml);
     return {
       uuid,
       name: summary.name,
@@ -133,7 +146,7 @@ export class SimulatedMachine {
   /** Fails with `failed` where the running copies leave too little memory for another. */
   reserve(xml: string): void {
     const taken = [...this.guests.values()].reduce((sum, guest) => sum + BigInt(guest.memoryBytes), 0n);
-    if (taken + parseDomainXml(xml).memoryBytes > this.size.memoryBytes) {
+    if (taken + summaryOf(xml).memoryBytes > this.size.memoryBytes) {
       throw new HypervisorError('failed', 'internal error: qemu unexpectedly closed the monitor: cannot allocate memory');
     }
   }
@@ -219,7 +232,7 @@ export class SimulatedMachine {
 
   #read(xml: string): { summary: DomainSummary; uuid: string; named: string } {
     try {
-      const summary = parseDomainXml(xml);
+      const summary = summaryOf(xml);
       const uuid = summary.uuid ?? this.random.uuid();
       return { summary, uuid, named: summary.uuid === undefined ? withUuid(xml, uuid) : xml };
     } catch (error) {

@@ -75,6 +75,16 @@ it('says NO_LEADER where nobody leads, unary and stream', async () => {
   await expect(watch.next()).rejects.toMatchObject({ reason: 'NO_LEADER' });
 });
 
+it('says why where a replica cannot know who leads', async () => {
+  const trouble = new LockstepError('STORE_DENIED', 'the store refused the token', { field: 'consul.token_file' });
+  const { server } = await replica({}, { trouble });
+  await expect(schedulerAt(server).getVm({})).rejects.toMatchObject({
+    reason: 'NO_LEADER',
+    message: 'this replica cannot tell who leads (STORE_DENIED): the store refused the token',
+    metadata: { field: 'consul.token_file', trouble: 'STORE_DENIED' },
+  });
+});
+
 it('forwards once: two replicas that take each other for the leader do not loop', async () => {
   const one = await replica({}, undefined);
   const two = await replica({}, { address: one.server.address });

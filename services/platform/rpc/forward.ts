@@ -14,8 +14,12 @@ import { LockstepError } from '../../core/errors/catalogue.js';
 import type { Clock } from '../clock/clock.js';
 import { callerOf, FORWARDED_KEY } from './caller.js';
 
-/** Who leads, as this replica knows: itself, another one, or nobody. */
-export type LeaderLocation = { self: true } | { self?: false; address: string } | undefined;
+/** Who leads, as this replica knows: itself, another one, or nobody; or why it cannot know. */
+export type LeaderLocation =
+  | { self: true }
+  | { self?: false; address: string }
+  | { self?: false; address?: undefined; trouble: LockstepError }
+  | undefined;
 
 /** How {@link forwardToLeader} finds the leader. */
 export interface ForwardOptions<D extends ServiceInfo> {
@@ -29,6 +33,12 @@ export interface ForwardOptions<D extends ServiceInfo> {
 
 function noLeader(message: string, metadata: Record<string, string> = {}, cause?: unknown): LockstepError {
   return new LockstepError('NO_LEADER', message, metadata, { cause });
+}
+
+/** A replica that cannot know who leads; another one may well, so this stays NO_LEADER, with the trouble's own words. */
+function blind(trouble: LockstepError): LockstepError {
+  const message = `this replica cannot tell who leads (${trouble.reason}): ${trouble.message}`;
+  return noLeader(message, { ...trouble.metadata, trouble: trouble.reason }, trouble);
 }
 
 /** The options of the forwarded call: the caller's signal, identity, and what is left of its deadline. */
@@ -80,6 +90,7 @@ export function forwardToLeader<D extends ServiceInfo>(
       throw new LockstepError('NOT_LEADER', 'this replica does not lead any more; ask again');
     }
     if (location === undefined) throw noLeader('nobody leads right now; an election takes a few seconds');
+    if (location.address === undefined) throw blind(location.trouble);
     return location.address;
   }
 

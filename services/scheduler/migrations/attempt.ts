@@ -93,7 +93,7 @@ export class Attempt {
   ): Promise<T> {
     const { clock } = this.leading.env;
     const startMs = clock.nowMs();
-    const index = this.phases.push({
+    const begun: MigrationPhase = {
       step,
       side,
       startTime: clock.wallTime(),
@@ -101,17 +101,12 @@ export class Attempt {
       duration: undefined,
       detail: '',
       ok: false,
-    });
+    };
+    this.phases.push(begun);
     const close = (ok: boolean, detail: string): void => {
-      const begun = this.phases[index - 1];
-      if (begun === undefined) return;
-      this.phases[index - 1] = {
-        ...begun,
-        ok,
-        detail,
-        endTime: clock.wallTime(),
-        duration: durationOf(clock.nowMs() - startMs),
-      };
+      const ended = { ...begun, ok, detail, endTime: clock.wallTime(), duration: durationOf(clock.nowMs() - startMs) };
+      if (!ok) this.forgetSameFailure(ended);
+      this.phases[this.phases.indexOf(begun)] = ended;
       this.tell();
     };
     // Begun first, told afterwards: of Commit(target) the guest waits, and watchers do not.
@@ -125,6 +120,14 @@ export class Attempt {
       close(false, error instanceof Error ? error.message : String(error));
       throw error;
     }
+  }
+
+  /** What fails the same way again and again is kept once, the last time: the record must not grow with every try. */
+  private forgetSameFailure({ step, side, detail }: MigrationPhase): void {
+    const same = this.phases.findIndex(
+      (one) => one.endTime !== undefined && !one.ok && one.step === step && one.side === side && one.detail === detail,
+    );
+    if (same !== -1) this.phases.splice(same, 1);
   }
 
   /** Ends the waiting and sends the guest back, unless the target was told to take over already. */

@@ -12,18 +12,20 @@ import { isTerminal } from '../../core/migration/transitions.js';
 import { migrationCodec } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
 import type { TxnOp } from '../../platform/store/store.js';
-import { LostTransaction, readEntry } from '../ledger.js';
+import { LostTransaction } from '../ledger.js';
 import { checkTarget, chooseNode } from '../nodes/choose.js';
+import { checkRequestId, earlierResult, noteRequest } from '../requests.js';
 import type { Leading } from '../term.js';
-import { checkRequestId, findVm } from '../vms/find.js';
+import { findVm } from '../vms/find.js';
 import { withStatus } from '../vms/status.js';
 
 const MOST_OPEN = 1_000;
+const MIGRATIONS = { prefix: keys.migrations, codec: migrationCodec };
 
 /** Queues a move. Everything that can be known to forbid it is refused here, and again by the agents. */
 export async function createMigration(leading: Leading, request: CreateMigrationRequest): Promise<Migration> {
   checkRequestId(request.requestId);
-  const earlier = await earlierResult(leading, request.requestId);
+  const earlier = await earlierResult(leading.env, request.requestId, MIGRATIONS);
   if (earlier !== undefined) return earlier;
   const migration = plan(leading, request);
   if (request.validateOnly) return migration;
@@ -39,31 +41,18 @@ export async function createMigration(leading: Leading, request: CreateMigration
 async function write(leading: Leading, request: CreateMigrationRequest, migration: Migration): Promise<Migration> {
   const ops: TxnOp[] = [
     { op: 'cas', key: keys.migration(migration.id), value: migrationCodec.encode(migration), index: 0n },
+    ...noteRequest(request.requestId, keys.migration(migration.id)),
   ];
-  if (request.requestId !== '') {
-    ops.push({ op: 'cas', key: keys.request(request.requestId), value: keys.migration(migration.id), index: 0n });
-  }
   try {
     const index = await leading.ledger.write(ops);
     const record = { ...migration, etag: index.toString() };
     leading.migrations.put(migration.id, { record, index });
     return record;
   } catch (error) {
-    const repeated = error instanceof LostTransaction ? await earlierResult(leading, request.requestId) : undefined;
+    const repeated = error instanceof LostTransaction ? await earlierResult(leading.env, request.requestId, MIGRATIONS) : undefined;
     if (repeated === undefined) throw error;
     return repeated;
   }
-}
-
-async function earlierResult(leading: Leading, requestId: string): Promise<Migration | undefined> {
-  if (requestId === '') return undefined;
-  const entry = await readEntry(leading.env, keys.request(requestId));
-  if (entry === undefined) return undefined;
-  const stored = await readEntry(leading.env, entry.value);
-  if (!entry.value.startsWith(keys.migrations) || stored === undefined) {
-    throw invalidField('request_id', `${requestId}, which created ${entry.value}`, 'a new one');
-  }
-  return migrationCodec.decode(stored.value, stored.index);
 }
 
 function plan(leading: Leading, request: CreateMigrationRequest): Migration {
@@ -71,9 +60,6 @@ function plan(leading: Leading, request: CreateMigrationRequest): Migration {
   const source = vm.placement?.node ?? '';
   refuseOpen(leading, vm);
   const mode = modeOf(request.mode);
-  if (request.setHome) {
-    throw new LockstepError('NOT_IMPLEMENTED', 'set_home is not built yet; the VM keeps its home', { field: 'set_home' });
-  }
   if (request.targetNode === source) {
     throw new LockstepError('SAME_NODE', `${vm.name} is on ${source} already`, {
       field: 'target_node',
@@ -86,10 +72,10 @@ function plan(leading: Leading, request: CreateMigrationRequest): Migration {
   if (status?.state === VmState.UNKNOWN) {
     throw new LockstepError('NODE_UNREACHABLE', status.detail, { node: source, vm: vm.name });
   }
-  if (status?.state !== VmState.RUNNING && status?.state !== VmState.PAUSED) {
-    throw new LockstepError('VM_NOT_RUNNING', `${vm.name} does not run, so there is nothing to move live`, {
-      vm: vm.name,
-    });
+  const live = status?.state === VmState.RUNNING || status?.state === VmState.PAUSED;
+  if (!live && mode !== MigrationMode.SHUTDOWN) {
+    const message = `${vm.name} does not run, so there is nothing to move live; by shutdown (--shutdown) it moves as it is`;
+    throw new LockstepError('VM_NOT_RUNNING', message, { vm: vm.name });
   }
   if (vm.spec === undefined) throw new LockstepError('INTERNAL', `${vm.name} has no spec`);
   const target =
@@ -108,6 +94,7 @@ function plan(leading: Leading, request: CreateMigrationRequest): Migration {
     requestId: request.requestId,
     createTime: leading.env.clock.wallTime(),
     bandwidthLimitBytesPerSecond: request.bandwidthLimitBytesPerSecond,
+    setHome: request.setHome,
   });
 }
 
@@ -119,11 +106,9 @@ function modeOf(mode: MigrationMode): MigrationMode {
     case MigrationMode.LIVE_ONLY:
       return MigrationMode.LIVE_ONLY;
     case MigrationMode.SHUTDOWN:
-      throw new LockstepError('NOT_IMPLEMENTED', 'mode: moving by shutdown is not built yet; stop, then start elsewhere', {
-        field: 'mode',
-      });
+      return MigrationMode.SHUTDOWN;
     case MigrationMode.UNRECOGNIZED:
-      throw invalidField('mode', String(mode), 'LIVE_OR_SHUTDOWN or LIVE_ONLY');
+      throw invalidField('mode', String(mode), 'LIVE_OR_SHUTDOWN, LIVE_ONLY or SHUTDOWN');
   }
 }
 

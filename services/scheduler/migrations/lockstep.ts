@@ -5,6 +5,7 @@ import {
   MigrationState,
   MigrationStep,
   VmDesired,
+  type Migration,
   type PrepareResponse,
   type TransferLimits,
 } from '@lockstep/sdk/v1';
@@ -249,7 +250,7 @@ export async function place(attempt: Attempt): Promise<void> {
           transferEndHeard: attempt.endHeard || migration.record.transferEndHeard,
           outcome: { ...NO_OUTCOME, ...attempt.outcome },
         },
-        vm: { placement: { ...placement, node: targetNode, epoch: placementEpoch } },
+        vm: { ...homeAfter(migration.record), placement: { ...placement, node: targetNode, epoch: placementEpoch } },
       };
     });
   });
@@ -288,6 +289,11 @@ export function unlocked<T extends { migrationId: string }>(placement: T | undef
   return placement === undefined ? {} : { placement: { ...placement, migrationId: '' } };
 }
 
+/** The VM's home once it is on its target. */
+export function homeAfter({ setHome, targetNode }: Migration): { homeNode?: string } {
+  return setHome ? { homeNode: targetNode } : {};
+}
+
 export const NO_OUTCOME = {
   downtime: undefined,
   gap: undefined,
@@ -297,7 +303,7 @@ export const NO_OUTCOME = {
   iterations: 0,
 } as const;
 
-function queuedFor(from: Date | undefined, to: Date): { seconds: bigint; nanos: number } | undefined {
+export function queuedFor(from: Date | undefined, to: Date): { seconds: bigint; nanos: number } | undefined {
   return from === undefined ? undefined : durationOf(Math.max(0, to.getTime() - from.getTime()));
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { MigrationState, type Migration } from '@lockstep/sdk/v1';
+import { MigrationMode, MigrationState, type Migration } from '@lockstep/sdk/v1';
 import { LockstepError } from '../../core/errors/catalogue.js';
 import { isCancellable, isTerminal } from '../../core/migration/transitions.js';
 import { sleep } from '../../platform/clock/clock.js';
@@ -9,6 +9,7 @@ import { Attempt } from './attempt.js';
 import { Journal, stateName } from './journal.js';
 import { runLockstep } from './lockstep.js';
 import { settle } from './settle.js';
+import { runShutdownMove } from './shutdown-move.js';
 
 /** Until a migration that could not even be settled is looked at again. */
 const PAUSE_AFTER_TROUBLE_MS = 5_000;
@@ -72,7 +73,7 @@ export class MigrationQueue {
     return this.live(migration.record);
   }
 
-  /** Sends a migration back. Fails where it has ended, or where its target was told to take over. */
+  /** Sends a migration back. Fails where it has ended, and where an order that cannot be taken back was given. */
   private stop({ id, state }: Migration): void {
     if (isTerminal(state)) {
       const name = stateName(state);
@@ -80,9 +81,9 @@ export class MigrationQueue {
     }
     const stopped = isCancellable(state) && (this.attempts.get(id)?.giveUpLive('CANCELLED', 'cancelled by request') ?? true);
     if (stopped) return;
-    throw new LockstepError('PAST_POINT_OF_NO_RETURN', `migration ${id}: the target was told to take over`, {
-      migration: id,
-    });
+    const shutdown = state === MigrationState.SHUTTING_DOWN || state === MigrationState.STARTING;
+    const told = shutdown ? 'the guest was told to shut down' : 'the target was told to take over';
+    throw new LockstepError('PAST_POINT_OF_NO_RETURN', `migration ${id}: ${told}`, { migration: id });
   }
 
   private admit(): void {
@@ -95,7 +96,7 @@ export class MigrationQueue {
     this.waiting.clear();
     queue.forEach((record, position) => {
       const reason = this.hindrance(record);
-      if (reason === undefined) void this.run(record.id, runLockstep);
+      if (reason === undefined) void this.run(record.id, storyOf(record));
       else this.waiting.set(record.id, `${String(position + 1)} in the queue: ${reason}`);
     });
   }
@@ -174,4 +175,9 @@ export class MigrationQueue {
       },
     }));
   }
+}
+
+/** A migration that may go live begins so; whether it falls back is seen when the live attempt was undone. */
+function storyOf({ modeRequested }: Migration): (attempt: Attempt) => Promise<void> {
+  return modeRequested === MigrationMode.SHUTDOWN ? runShutdownMove : runLockstep;
 }

@@ -1,21 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 import {
+  MigrationMode,
   MigrationRole,
   MigrationState,
   MigrationStep,
   SourceFact,
   TargetFact,
+  VmDesired,
   type Migration,
   type VmFacts,
 } from '@lockstep/sdk/v1';
 import { LockstepError } from '../../core/errors/catalogue.js';
+import { rulesOutLive } from '../../core/migration/fallback.js';
 import { decide, type MigrationFacts, type RecoveryAction } from '../../core/migration/recovery.js';
 import { isTerminal } from '../../core/migration/transitions.js';
 import { sleep } from '../../platform/clock/clock.js';
 import type { Agent } from '../orders.js';
 import type { Attempt } from './attempt.js';
+import type { OpenMigration } from './journal.js';
 import { commitSource, completeLockstep, place, transfer, unlocked } from './lockstep.js';
 import { restartCold } from './cold.js';
+import { beginsShutdown, continueShutdownMove, obstacleAtTarget } from './shutdown-move.js';
 
 const { SOURCE, TARGET } = MigrationRole;
 const SEIZE_DEADLINE_MS = 10_000;
@@ -54,6 +59,11 @@ async function goOn(attempt: Attempt, record: Migration): Promise<boolean> {
   }
   if (record.state === MigrationState.ABORTING) {
     await releaseSource(attempt);
+    return isTerminal(attempt.open().migration.record.state);
+  }
+  // No live copy is on its way: there is nothing to decide, only the next step.
+  if (record.state === MigrationState.SHUTTING_DOWN || record.state === MigrationState.STARTING) {
+    await continueShutdownMove(attempt);
     return true;
   }
   const facts = await seizeBoth(attempt);
@@ -151,7 +161,7 @@ async function goBack(attempt: Attempt, facts: MigrationFacts): Promise<void> {
   }
   await attempt.leading.env.points('scheduler/target-gave-up');
   await attempt.journal.write(attempt.id, () => ({
-    migration: { state: MigrationState.ABORTING, phases: attempt.phases, ...causeFields(attempt) },
+    migration: { state: MigrationState.ABORTING, phases: attempt.phases, ...causeOfReturn(attempt) },
   }));
   await releaseSource(attempt);
 }
@@ -177,16 +187,29 @@ async function releaseSource(attempt: Attempt): Promise<void> {
     throw new LockstepError('FACTS_MISSING', `the source answered ${nameOfSource(left.sourceFact)} to Abort`);
   }
   await attempt.leading.env.points('scheduler/source-runs-on');
-  await attempt.journal.write(attempt.id, ({ migration, vm }) => ({
-    migration: {
-      state: MigrationState.ABORTED,
-      phases: attempt.phases,
-      ...causeFields(attempt, migration.record),
-    },
-    vm: unlocked(vm.record.placement),
-  }));
+  const obstacle = obstacleAtTarget(attempt);
+  await attempt.journal.write(attempt.id, (open) => {
+    const { record } = open.migration;
+    if (obstacle === undefined && fallsBack(open)) return { migration: fallBack(attempt, record) };
+    const detail = `${record.detail}; the guest runs on at ${record.sourceNode}`;
+    return {
+      migration: { state: MigrationState.ABORTED, phases: attempt.phases, detail },
+      vm: unlocked(open.vm.record.placement),
+    };
+  });
   const { record } = attempt.open().migration;
   attempt.log.warn(`undone (${record.reason}): ${record.detail}`);
+}
+
+/** The live attempt is undone as if it had never been, and the guest may be shut down where its mode allows that. */
+function fallsBack({ migration: { record }, vm }: OpenMigration): boolean {
+  if (record.modeRequested !== MigrationMode.LIVE_OR_SHUTDOWN || record.cancelRequested) return false;
+  return vm.record.desired === VmDesired.RUNNING && rulesOutLive(record.reason);
+}
+
+function fallBack(attempt: Attempt, { reason, detail, sourcePlacementEpoch }: Migration): Partial<Migration> {
+  const why = `live was ruled out (${reason}): ${detail}`;
+  return { ...beginsShutdown(sourcePlacementEpoch), phases: attempt.phases, detail: why };
 }
 
 async function abort(attempt: Attempt, { client, header }: Agent, role: MigrationRole): Promise<VmFacts> {
@@ -215,15 +238,9 @@ async function waitForFacts(attempt: Attempt, action: RecoveryAction, facts: Mig
   throw new LockstepError(reason, detail);
 }
 
-/** Why the migration did not go through: this leader's own cause, else what an earlier one wrote. */
-function causeFields(attempt: Attempt, record?: Migration): { reason: string; detail: string } {
-  const { cause } = attempt;
-  if (record !== undefined && record.reason !== '' && record.state === MigrationState.ABORTING) {
-    return { reason: record.reason, detail: record.detail };
-  }
-  if (cause === undefined) return { reason: 'LOST_CONTACT', detail: 'an earlier leader was lost in mid-migration' };
-  const { sourceNode } = attempt.open().migration.record;
-  return { reason: cause.reason, detail: `${cause.detail}; the guest runs on at ${sourceNode}` };
+/** Why the migration goes back, as this leader knows; its successors read it in the record. */
+function causeOfReturn({ cause }: Attempt): { reason: string; detail: string } {
+  return cause ?? { reason: 'LOST_CONTACT', detail: 'an earlier leader was lost in mid-migration' };
 }
 
 function nameOfSource(fact: SourceFact): string {

@@ -51,11 +51,14 @@ export function capacityOf({ report }: NodeView): NodeCapacity | undefined {
   };
 }
 
-/** Open moves, until the placement names the target. */
+/** Open moves, until the placement names the target. One by shutdown keeps its room at the source as the way back. */
 function moves(leading: Leading): { vmId: string; target: string }[] {
   return leading.migrations
     .all()
     .map(({ record }) => record)
     .filter(({ state }) => !isTerminal(state) && state !== MigrationState.COMMITTING)
-    .map(({ vmId, targetNode }) => ({ vmId, target: targetNode }));
+    .map(({ vmId, state, sourceNode, targetNode }) => ({
+      vmId,
+      target: state === MigrationState.STARTING ? sourceNode : targetNode,
+    }));
 }

@@ -2,21 +2,22 @@
 import { VmDesired, VmSpec, type DefineVmRequest, type Vm } from '@lockstep/sdk/v1';
 import { parseDomainXml } from '../../core/domain-xml/parse.js';
 import { withUuid } from '../../core/domain-xml/epoch.js';
-import { invalidField, LockstepError } from '../../core/errors/catalogue.js';
+import { LockstepError } from '../../core/errors/catalogue.js';
 import { vmCodec } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
 import type { TxnOp } from '../../platform/store/store.js';
 import { LostTransaction, readEntry } from '../ledger.js';
 import { chooseNode, checkNamedNode } from '../nodes/choose.js';
 import type { Leading } from '../term.js';
-import { checkRequestId } from './find.js';
+import { checkRequestId, earlierResult, noteRequest } from '../requests.js';
 
 const NO_INDEX = 0n;
+const VMS = { prefix: keys.vms, codec: vmCodec };
 
 /** Defines a VM: its record, its unique name and the note of its request, in one transaction. */
 export async function defineVm(leading: Leading, request: DefineVmRequest): Promise<Vm> {
   checkRequestId(request.requestId);
-  const earlier = await earlierResult(leading, request.requestId);
+  const earlier = await earlierResult(leading.env, request.requestId, VMS);
   if (earlier !== undefined) return earlier;
   const vm = plan(leading, request);
   refuseTaken(leading, vm);
@@ -25,10 +26,8 @@ export async function defineVm(leading: Leading, request: DefineVmRequest): Prom
     await firstEpoch(leading, vm),
     { op: 'cas', key: keys.vmName(vm.name), value: vm.id, index: NO_INDEX },
     { op: 'cas', key: keys.vm(vm.id), value: vmCodec.encode(vm), index: NO_INDEX },
+    ...noteRequest(request.requestId, keys.vm(vm.id)),
   ];
-  if (request.requestId !== '') {
-    ops.push({ op: 'cas', key: keys.request(request.requestId), value: keys.vm(vm.id), index: NO_INDEX });
-  }
   try {
     const index = await leading.ledger.write(ops);
     const record = { ...vm, etag: index.toString() };
@@ -36,7 +35,7 @@ export async function defineVm(leading: Leading, request: DefineVmRequest): Prom
     return record;
   } catch (error) {
     if (!(error instanceof LostTransaction)) throw error;
-    return (await earlierResult(leading, request.requestId)) ?? taken(vm, error);
+    return (await earlierResult(leading.env, request.requestId, VMS)) ?? taken(vm, error);
   }
 }
 
@@ -47,18 +46,6 @@ async function firstEpoch(leading: Leading, vm: Vm): Promise<TxnOp> {
   const epoch = BigInt(before?.value ?? '0') + 1n;
   vm.placement = { node: vm.homeNode, epoch, lastEpoch: epoch, migrationId: '' };
   return { op: 'check', key, index: before?.index ?? NO_INDEX };
-}
-
-/** What an earlier request with this ID defined. */
-async function earlierResult(leading: Leading, requestId: string): Promise<Vm | undefined> {
-  if (requestId === '') return undefined;
-  const entry = await readEntry(leading.env, keys.request(requestId));
-  if (entry === undefined) return undefined;
-  const stored = await readEntry(leading.env, entry.value);
-  if (!entry.value.startsWith(keys.vms) || stored === undefined) {
-    throw invalidField('request_id', `${requestId}, which created ${entry.value}`, 'a new one');
-  }
-  return vmCodec.decode(stored.value, stored.index);
 }
 
 /** The record as it would be. Reads only. */

@@ -12,15 +12,3 @@ export function findVm(leading: Leading, idOrName: string): Stored<Vm> {
   if (stored === undefined) throw new LockstepError('VM_NOT_FOUND', `there is no VM ${idOrName}`, { vm: idOrName });
   return stored;
 }
-
-const REQUEST_ID_LENGTH = 128;
-
-/** Refuses request IDs that the store could not keep as a key. */
-export function checkRequestId(requestId: string): void {
-  if (requestId.length <= REQUEST_ID_LENGTH && /^[\w.:-]*$/.test(requestId)) return;
-  throw invalidField(
-    'request_id',
-    `${String(requestId.length)} characters`,
-    `at most ${String(REQUEST_ID_LENGTH)} of letters, digits, "_", ".", ":" and "-"`,
-  );
-}

@@ -7,13 +7,13 @@ import { retryLost } from '../ledger.js';
 import { openMigrationOf } from '../migrations/create.js';
 import type { MigrationQueue } from '../migrations/queue.js';
 import { durationOf } from '../../core/duration.js';
+import { shutdownLimitMs } from '../../core/shutdown-limit.js';
 import { checkNamedNode } from '../nodes/choose.js';
 import type { Leading } from '../term.js';
 import { findVm } from './find.js';
 import { withStatus } from './status.js';
 
 const AGENT_DEADLINE_MS = 30_000;
-const DEFAULT_SHUTDOWN_LIMIT = durationOf(180_000);
 const NOW = durationOf(0);
 
 /** Wants a VM to run: a fresh placement epoch opens the attempt, and the assignment carries it to the node. */
@@ -71,12 +71,11 @@ export function restartVm(leading: Leading, idOrName: string, force: boolean): V
     throw new LockstepError('VM_NOT_RUNNING', `${record.name} does not run`, { vm: record.name });
   }
   const { client, header } = leading.orders.agent(status.node);
-  const limit = record.spec?.shutdownLimit ?? DEFAULT_SHUTDOWN_LIMIT;
-  const limitMs = force ? 0 : Number(limit.seconds) * 1000;
+  const limitMs = force ? 0 : shutdownLimitMs(record.spec);
   const order = { vmId: record.id, placementEpoch: record.placement?.epoch ?? 0n, migrationId: '' };
   void client
     .restartVm(
-      { header, order, shutdownLimit: force ? NOW : limit },
+      { header, order, shutdownLimit: durationOf(limitMs) },
       { deadlineMs: limitMs + AGENT_DEADLINE_MS, signal: leading.term.ended },
     )
     .catch((error: unknown) => {
@@ -133,7 +132,8 @@ function refuseLocked(leading: Leading, vm: Vm): void {
   throw new LockstepError('VM_LOCKED', `${vm.name} is being moved`, { vm: vm.name, migration: migration.id });
 }
 
-async function writeVm(leading: Leading, stored: Stored<Vm>, change: Partial<Vm>): Promise<Vm> {
+/** Writes a VM as it was read, with a change. Fails with LostTransaction where it was written meanwhile. */
+export async function writeVm(leading: Leading, stored: Stored<Vm>, change: Partial<Vm>): Promise<Vm> {
   const next: Vm = { ...stored.record, ...change, updateTime: leading.env.clock.wallTime() };
   const ops = [{ op: 'cas', key: keys.vm(next.id), value: vmCodec.encode(next), index: stored.index }] as const;
   const index = await leading.ledger.write(ops);

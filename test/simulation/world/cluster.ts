@@ -81,6 +81,7 @@ export class Cluster {
       this.violations,
       { mayVanish: (vmId) => this.mayVanish.has(vmId) },
       (node) => (this.agents.some(({ name }) => name === node) ? HOST_MEMORY_BYTES : undefined),
+      (vmId) => this.guests.lastRanOn(vmId),
     );
     const embedded = createEmbeddedStore({
       clock: this.clock,

@@ -10,6 +10,8 @@ const TOLERANCE_MS = 0.001;
  * last, so that memory of before is recognised when it writes again.
  */
 interface Disk {
+  /** Who wrote last. */
+  host: string;
   boot: string;
   ranMs: number;
   /** Boots whose memory must never run again. */
@@ -26,6 +28,11 @@ export class GuestChecker {
   /** Hosts on which vCPUs of a VM run now. */
   runningOn(uuid: string): string[] {
     return [...(this.#running.get(uuid) ?? [])];
+  }
+
+  /** The host on which vCPUs of a VM ran last, or run; undefined: they never did. */
+  lastRanOn(uuid: string): string | undefined {
+    return this.#disks.get(uuid)?.host;
   }
 
   observe({ uuid, host, running, memory, what }: CopyChange): void {
@@ -45,7 +52,7 @@ export class GuestChecker {
   #writes(uuid: string, host: string, { boot, ranMs }: MemoryImage, what: string): void {
     const disk = this.#disks.get(uuid);
     if (disk === undefined) {
-      this.#disks.set(uuid, { boot, ranMs, over: new Set() });
+      this.#disks.set(uuid, { host, boot, ranMs, over: new Set() });
       return;
     }
     const rewinds = disk.boot === boot ? ranMs + TOLERANCE_MS < disk.ranMs : disk.over.has(boot);
@@ -55,7 +62,7 @@ export class GuestChecker {
       this.violations.report('INV-8', `VM ${uuid.slice(0, 8)} on ${host} (${what}) runs ${has}, but its disk was written by ${late}`);
     }
     if (disk.boot !== boot) disk.over.add(disk.boot);
-    Object.assign(disk, { boot, ranMs });
+    Object.assign(disk, { host, boot, ranMs });
   }
 
   #wrote(uuid: string, { boot, ranMs }: MemoryImage): void {

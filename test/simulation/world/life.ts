@@ -75,7 +75,7 @@ export class Life {
         return (...args: unknown[]): unknown => {
           if (this.dead) return new Promise(() => undefined);
           const result: unknown = Reflect.apply(value, object, args);
-          if (result instanceof Promise) return this.call(() => result.then((answer) => this.#wrapped(answer)));
+          if (result instanceof Promise) return this.call(() => result.then((answer: unknown) => this.#wrapped(answer)));
           return isIterable(result) ? this.#iterated(result) : result;
         };
       },
@@ -130,12 +130,12 @@ export class Life {
     return isHandle ? this.mortal(answer) : answer;
   }
 
-  #iterated(stream: AsyncIterable<unknown>): AsyncIterable<unknown> {
-    const iterator = stream[Symbol.asyncIterator]();
+  #iterated(stream: AsyncIterable<unknown, unknown>): AsyncIterable<unknown> {
+    const iterator: AsyncIterator<unknown, unknown> = stream[Symbol.asyncIterator]();
     return {
       [Symbol.asyncIterator]: () => ({
         next: () => this.call(() => iterator.next()),
-        return: () => this.call(() => iterator.return?.() ?? Promise.resolve({ done: true, value: undefined })),
+        return: () => this.call<IteratorResult<unknown, unknown>>(async () => (await iterator.return?.()) ?? { done: true, value: undefined }),
       }),
     };
   }

@@ -28,6 +28,7 @@ export class RecordChecker {
     private readonly violations: Violations,
     private readonly expectations: Expectations,
     private readonly capacityOf: (node: string) => bigint | undefined,
+    private readonly lastRanOn: (vmId: string) => string | undefined,
   ) {}
 
   committed(ops: readonly DriverOp[]): void {
@@ -105,6 +106,10 @@ export class RecordChecker {
     }
     if (state === MigrationState.UNCERTAIN && (reason === '' || migration.detail === '')) {
       this.violations.report('INV-5', `migration ${id.slice(-6)} is uncertain without a reason`);
+    }
+    if (state === MigrationState.COMMITTING && before?.state !== state && this.lastRanOn(migration.vmId) !== migration.targetNode) {
+      const ran = this.lastRanOn(migration.vmId) ?? 'no host';
+      this.violations.report('INV-3', `migration ${id.slice(-6)} gives the VM to ${migration.targetNode}, and it ran last on ${ran}`);
     }
     const isNew = before === undefined;
     this.migrations.set(id, migration);

@@ -10,7 +10,7 @@ import { Cancelled, DeadlineExceeded } from '@lockstep/services/platform/clock/c
 import type { Peers } from '@lockstep/services/platform/rpc/peers.js';
 import { type CallContext, Metadata } from 'nice-grpc-common';
 import type { Life } from './life.js';
-import type { Network } from './network.js';
+import type { Connection, Network } from './network.js';
 
 const UNARY_DEADLINE_MS = 10_000;
 /** Messages of a stream that its reader has not taken: more are not sent, as HTTP/2's window would not let them. */
@@ -77,18 +77,18 @@ export class Rpc {
       return known as never;
     };
     return {
-      agent: (address) => client(NodeAgentServiceDefinition as unknown as ServiceInfo, address),
-      scheduler: (address) => client(SchedulerServiceDefinition as unknown as ServiceInfo, address),
-      fencer: (address) => client(FencerServiceDefinition as unknown as ServiceInfo, address),
+      agent: (address) => client(NodeAgentServiceDefinition, address),
+      scheduler: (address) => client(SchedulerServiceDefinition, address),
+      fencer: (address) => client(FencerServiceDefinition, address),
     };
   }
 
   #client(life: Life, definition: ServiceInfo, address: string): object {
     const methodOf = (name: string): Method => definition.methods[name] as unknown as Method;
     return mapMethods(definition, {
-      unary: (name) => (request: unknown, options: LimitedCallOptions = {}) =>
+      unary: (name) => (request: unknown, options: LimitedCallOptions) =>
         new Call(this, life, address, name, methodOf(name), options).unary(request),
-      stream: (name) => (request: unknown, options: LimitedCallOptions = {}) =>
+      stream: (name) => (request: unknown, options: LimitedCallOptions) =>
         new Call(this, life, address, name, methodOf(name), options).stream(request),
     });
   }
@@ -134,7 +134,7 @@ class Call {
     private readonly address: string,
     private readonly name: string,
     private readonly method: Method,
-    private readonly options: LimitedCallOptions,
+    private readonly options: LimitedCallOptions = {},
   ) {
     this.#to = address.slice(0, address.lastIndexOf(':'));
   }
@@ -240,7 +240,7 @@ class Call {
     return this.#to.startsWith('n') && !this.method.responseStream;
   }
 
-  #arrive(bytes: Uint8Array, untilMs: number | undefined, connection: { from: string; to: string; broken(why: string): void }, first: boolean): void {
+  #arrive(bytes: Uint8Array, untilMs: number | undefined, connection: Connection, first: boolean): void {
     const { network } = this.rpc;
     const served = this.rpc.find(this.address);
     if (served === undefined) {
@@ -266,10 +266,10 @@ class Call {
       if (handler === undefined) throw new LockstepError('NOT_IMPLEMENTED', `${this.name} is not known there`);
       this.rpc.delivered(life, this.name, request);
       if (this.method.responseStream) {
-        await this.#pump(handler(request, context) as AsyncIterable<unknown>);
+        await this.#pump(life, handler(request, context) as AsyncIterable<unknown>);
         this.#reply(life, first, () => { this.#succeed(undefined); });
       } else {
-        const answer = this.#encoded(await (handler(request, context) as Promise<unknown>));
+        const answer = this.#encoded(await (handler(request, context)));
         this.#reply(life, first, () => { this.#succeed(this.method.responseType.decode(answer)); });
       }
     } catch (error) {
@@ -280,23 +280,26 @@ class Call {
   }
 
   /** Sends what the handler yields, in order, no faster than it is taken. */
-  async #pump(messages: AsyncIterable<unknown>): Promise<void> {
-    const { signal } = this.#requestEnded;
+  async #pump(life: Life, messages: AsyncIterable<unknown>): Promise<void> {
+    const isOver = (): boolean => this.#requestEnded.signal.aborted;
     for await (const message of messages) {
-      if (signal.aborted) return;
+      if (isOver()) return;
       const bytes = this.#encoded(message);
-      let isThere = false;
+      const way = { over: false };
       this.#answer(() => {
-        isThere = true;
+        way.over = true;
         this.life.turn(() => {
           if (!this.#over) this.#arrived.push(this.method.responseType.decode(bytes));
           this.#wakeReader();
         });
         this.#wakeWriter();
       });
-      while ((!isThere || this.#arrived.length >= WINDOW) && !signal.aborted) {
+      const mustWait = (): boolean => !way.over || this.#arrived.length >= WINDOW;
+      while (mustWait() && !isOver()) {
         await new Promise<void>((resolve) => {
-          this.#wakeWriter = resolve;
+          this.#wakeWriter = () => {
+            life.turn(resolve);
+          };
         });
       }
     }
@@ -314,7 +317,7 @@ class Call {
       metadata.set('x-lockstep-deadline', String(life.clock.nowMs() + leftMs));
     }
     const context = { metadata, peer: `${this.life.site}:0`, signal: this.#requestEnded.signal, header: Metadata(), trailer: Metadata() };
-    return { ...context, sendHeader: () => undefined } as CallContext;
+    return { ...context, sendHeader: () => undefined };
   }
 
   /** The first delivery's end is the call's. */

@@ -13,7 +13,7 @@ import { present } from '../present.js';
 import { withCluster, type Work } from '../run.js';
 import type { Terminal } from '../terminal.js';
 import { STARTED, STOPPED, waitForVm, type VmGoal } from '../vm-wait.js';
-import { addMigrateCommand } from './vm-migrate.js';
+import { addMigrateCommands } from './vm-migrate.js';
 
 const START_LIMIT = '5m';
 /** Above the longest graceful shutdown that is usual: three minutes, then force. */
@@ -30,7 +30,7 @@ export function addVmCommands(program: Command, terminal: Terminal): void {
   addReadCommands(vm, terminal);
   addDefineCommand(vm, terminal);
   addPowerCommands(vm, terminal);
-  addMigrateCommand(vm, terminal);
+  addMigrateCommands(vm, terminal);
   addUndefineCommand(vm, terminal);
 }
 

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+import { MigrationRole, VmDesired, VmState, type VmReport } from '@lockstep/sdk/v1';
+import { isReason, LockstepError, type Reason } from '../../core/errors/catalogue.js';
+import { isTerminal } from '../../core/migration/transitions.js';
+import { sleep } from '../../platform/clock/clock.js';
+import { causeOf, type Attempt } from './attempt.js';
+
+const APPLY_DEADLINE_MS = 15_000;
+const LOOK_EVERY_MS = 500;
+/** A hypervisor that starts nothing in this time is given up on, if it lets itself. */
+const START_LIMIT_MS = 120_000;
+
+/** The VM does not run there, and its node says so or has said nothing else for too long. */
+export class StartFailed extends Error {
+  constructor(
+    readonly reason: Reason,
+    readonly detail: string,
+  ) {
+    super(detail);
+  }
+}
+
+type Seen = { kind: 'holds'; detail: string } | { kind: 'failed' | 'not-yet'; reason: Reason; detail: string };
+
+/**
+ * Tells the node that holds the placement what the VM shall be there, until it is so. The order is repeated, not waited
+ * for: each one looks as well, and an agent that restarted meanwhile is told again. Fails with StartFailed.
+ */
+export async function untilItHolds(attempt: Attempt, role: MigrationRole): Promise<string> {
+  const { env, term } = attempt.leading;
+  const untilMs = env.clock.nowMs() + START_LIMIT_MS;
+  for (;;) {
+    const seen = await tellAndLook(attempt, role);
+    if (seen.kind === 'holds') return seen.detail;
+    if (seen.kind === 'failed' || env.clock.nowMs() >= untilMs) throw new StartFailed(seen.reason, seen.detail);
+    await sleep(env.clock, LOOK_EVERY_MS, term.ended);
+  }
+}
+
+async function tellAndLook(attempt: Attempt, role: MigrationRole): Promise<Seen> {
+  const { desired, spec } = attempt.open().vm.record;
+  const order = { ...attempt.order(role), placementEpoch: attempt.open().migration.record.placementEpoch };
+  try {
+    const { client, header } = attempt.agent(role);
+    const { vm } = await client.applyVm(
+      { header, order, desired, spec },
+      { deadlineMs: APPLY_DEADLINE_MS, signal: attempt.leading.term.ended },
+    );
+    if (desired !== VmDesired.RUNNING) return { kind: 'holds', detail: 'it is defined here and stays stopped' };
+    return judge(vm, order.placementEpoch);
+  } catch (error) {
+    const cause = causeOf(error);
+    // This leader is none any more: nothing that it could decide counts.
+    if (cause.reason === 'STALE_EPOCH' || attempt.leading.term.ended.aborted) throw error;
+    // An earlier leader, or this one, had it given up here already.
+    if (cause.reason === 'STALE_PLACEMENT') return { kind: 'failed', ...cause };
+    await waitsFor(attempt, error);
+    return { kind: 'not-yet', ...cause };
+  }
+}
+
+/** What an agent's report says of a start. A state other than ERROR counts only of the copy that was ordered. */
+function judge(vm: VmReport | undefined, placementEpoch: bigint): Seen {
+  const { state = VmState.UNKNOWN, reason = '', detail = '' } = vm?.status ?? {};
+  const cause = { reason: isReason(reason) ? reason : ('GUEST_LOST' as const), detail };
+  if (state === VmState.ERROR) return { kind: 'failed', ...cause };
+  if (vm?.placementEpoch !== placementEpoch) return { kind: 'not-yet', reason: 'DEADLINE', detail: 'it was not defined in time' };
+  if (state === VmState.RUNNING || state === VmState.PAUSED) return { kind: 'holds', detail: 'it runs here' };
+  if (state === VmState.CRASHED) return { kind: 'failed', ...cause };
+  return { kind: 'not-yet', reason: 'DEADLINE', detail: 'it was not started in time' };
+}
+
+/** Says in the record what a step waits for, once; the step itself is tried again by whoever called. */
+export async function waitsFor(attempt: Attempt, error: unknown): Promise<void> {
+  const { reason, detail } = causeOf(error);
+  const { record } = attempt.open().migration;
+  const waitingReason = `${reason}: ${detail}`;
+  if (isTerminal(record.state) || record.waitingReason === waitingReason) return;
+  try {
+    await attempt.journal.write(attempt.id, () => ({ migration: { waitingReason } }));
+  } catch (failed) {
+    const why = failed instanceof LockstepError ? failed.reason : String(failed);
+    attempt.log.warn(`cannot note what it waits for (${why}): ${waitingReason}`);
+  }
+}
