@@ -4,6 +4,7 @@ import type { Host } from './host/host.js';
 import type { Hypervisor } from './hypervisor/hypervisor.js';
 import type { Logger } from './log/log.js';
 import type { Bmcs } from './power/power.js';
+import type { Metrics } from './metrics/metrics.js';
 import type { Random } from './random/random.js';
 import type { Peers } from './rpc/peers.js';
 import type { DurableState } from './state/state.js';
@@ -23,6 +24,8 @@ export interface Env {
   log: Logger;
   peers: Peers;
   points: Points;
+  /** Absent: nothing is counted. */
+  metrics?: Metrics | undefined;
 }
 
 /** What an agent has besides: the host it runs on. */
@@ -32,4 +35,6 @@ export interface AgentEnv extends Env {
   state: DurableState;
   /** The BMCs of all nodes, the own one among them. */
   bmcs: Bmcs;
+  /** The longest time the event loop was held up since the last call, in milliseconds. Absent: not measured. */
+  loopDelayMs?: (() => number) | undefined;
 }

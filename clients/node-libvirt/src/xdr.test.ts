@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, it } from 'vitest';
-import { XdrReader, XdrWriter } from './xdr.js';
+import { XdrWriter } from './xdr.js';
 
 describe('a writer whose buffer grows', () => {
   const kinds = {
@@ -26,15 +26,16 @@ describe('a writer whose buffer grows', () => {
 
   // Every kind of value is the first one beyond the buffer once, whatever the buffer's size is.
   it.each(Object.entries(kinds))('writes a value of kind %s into the part that was just added', (_kind, write) => {
-    for (let before = 0; before < 600; before += 1) {
+    for (let before = 0; before < 300; before += 1) {
       const writer = new XdrWriter();
+      const expected = new XdrWriter();
       for (let word = 0; word < before; word += 1) writer.uint(word);
       write(writer);
-      const alone = new XdrWriter();
-      write(alone);
-      const reader = new XdrReader(writer.bytes());
-      for (let word = 0; word < before; word += 1) expect(reader.uint()).toBe(word);
-      expect(writer.bytes().subarray(before * 4)).toEqual(alone.bytes());
+      write(expected);
+      const bytes = writer.bytes();
+      const words = Array.from({ length: before }, (_, word) => bytes.readUInt32BE(word * 4));
+      if (words.some((word, index) => word !== index)) throw new Error(`damaged before word ${before}`);
+      expect(bytes.subarray(before * 4).equals(expected.bytes())).toBe(true);
     }
   });
 });
