@@ -3,6 +3,7 @@ import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { LabError } from './errors.js';
 import { readIfThere, removeIfEmpty, writeWhole } from './files.js';
+import { isBooted } from './host.js';
 import type { Lab } from './layout.js';
 
 /** What an instance that is up keeps about itself. */
@@ -21,9 +22,9 @@ export function readClaim(lab: Lab): Claim | undefined {
   return text === undefined ? undefined : (JSON.parse(text) as Claim);
 }
 
-/** Throws if the instance belongs to another checkout, and names it. */
+/** Throws if the instance belongs to another checkout and something of it runs; names the checkout. */
 export function requireOwn(lab: Lab, claim = readClaim(lab)): void {
-  if (claim === undefined || claim.checkout === lab.checkout || !existsSync(claim.checkout)) return;
+  if (claim === undefined || claim.checkout === lab.checkout || !lab.hosts.some(isBooted)) return;
   throw new LabError(
     `lab ${lab.name} was started by the checkout at ${claim.checkout}`,
     'take it down there, or choose another instance: LOCKSTEP_LAB=ls2',

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { MigrationRole, VmDesired, VmState, type VmReport } from '@lockstep/sdk/v1';
+import { VmDesired, VmState, type MigrationRole, type VmReport } from '@lockstep/sdk/v1';
 import { isReason, LockstepError, type Reason } from '../../core/errors/catalogue.js';
 import { isTerminal } from '../../core/migration/transitions.js';
 import { sleep } from '../../platform/clock/clock.js';
