@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { MigrationState, VmDesired, type SchedulerServiceClient } from '@lockstep/sdk/v1';
+import { MigrationMode, MigrationState, VmDesired, type SchedulerServiceClient } from '@lockstep/sdk/v1';
 import { LockstepError, type Reason } from '@lockstep/services/core/errors/catalogue.js';
 import { sleep } from '@lockstep/services/platform/clock/clock.js';
 import type { PeerCall } from '@lockstep/services/platform/rpc/peers.js';
@@ -14,6 +14,7 @@ const UNSURE: readonly Reason[] = ['NODE_UNREACHABLE', 'DEADLINE', 'OUTCOME_UNKN
 /** Answers of a cluster that is busy with itself: nothing was done. */
 const LATER: readonly Reason[] = ['NO_LEADER', 'NOT_LEADER', 'STOPPING', 'STORE_CONFLICT'];
 const TRIES = 4;
+const MODES = [MigrationMode.UNSPECIFIED, MigrationMode.LIVE_ONLY, MigrationMode.LIVE_OR_SHUTDOWN, MigrationMode.SHUTDOWN];
 
 /** How a wish ended, as its operator knows. */
 type Outcome<T> = { kind: 'done'; answer: T } | { kind: 'refused'; reason: Reason } | { kind: 'unsure' };
@@ -31,6 +32,8 @@ interface KnownVm {
 /** Operators with wishes, who hold the cluster to every answer that it gives. */
 export class Workload {
   readonly #chance: Chance;
+  /** How a move is asked for: a stream of its own. */
+  readonly #modes: Chance;
   readonly #life: Life;
   readonly #vms = new Map<string, KnownVm>();
   readonly #stopping = new AbortController();
@@ -40,6 +43,7 @@ export class Workload {
 
   constructor(private readonly cluster: Cluster) {
     this.#chance = new Chance(`${String(cluster.plan.seed)}/operators`, cluster.clock);
+    this.#modes = new Chance(`${String(cluster.plan.seed)}/modes`, cluster.clock);
     this.#life = new Life('desk', DESK, cluster.clock, { rate: 1, wallSkewMs: () => 0 });
   }
 
@@ -135,7 +139,8 @@ export class Workload {
     const { name: targetNode = '' } = this.#chance.hit(0.5) ? (this.#chance.pick(this.cluster.agents) ?? {}) : {};
     const requestId = `migrate-${String(++this.#made)}`;
     const slow = this.#chance.hit(0.3) ? BigInt(this.#chance.whole(5, 60)) * 1_000_000n : 0n;
-    const request = { requestId, vm: vm.id, targetNode, bandwidthLimitBytesPerSecond: slow };
+    const mode = this.#modes.pick(MODES) ?? MigrationMode.UNSPECIFIED;
+    const request = { requestId, vm: vm.id, targetNode, mode, bandwidthLimitBytesPerSecond: slow };
     const outcome = await this.#ask(`migrate ${vm.name} to ${targetNode === '' ? 'anywhere' : targetNode}`, (api) => api.createMigration(request));
     if (outcome.kind !== 'done') return;
     const { id = '' } = outcome.answer.migration ?? {};
