@@ -10,6 +10,7 @@ import type { Hypervisor } from '../platform/hypervisor/hypervisor.js';
 import { createSimulatedHost, createSimulatedNetwork, type SimulatedHost } from '../platform/hypervisor/simulated.js';
 import type { Env } from '../platform/env.js';
 import type { Logger } from '../platform/log/log.js';
+import type { Metrics } from '../platform/metrics/metrics.js';
 import { systemRandom } from '../platform/random/system.js';
 import { createPeers } from '../platform/rpc/peers-grpc.js';
 import { serve, service, type ServedService } from '../platform/rpc/server.js';
@@ -26,6 +27,8 @@ export interface DevOptions {
   log: Logger;
   /** Speed of the links between them, in bytes per second. */
   bytesPerSecond?: number;
+  /** Where the Scheduler counts; nowhere unless told. */
+  metrics?: Metrics;
   /** The hypervisor of a node as its agent shall see it; as it is unless given. */
   hypervisorOf?: (node: string, hypervisor: Hypervisor) => Hypervisor;
 }
@@ -45,7 +48,8 @@ export interface DevCluster {
  * The services as they run in production, composed with the embedded parts: one store, simulated hypervisors. Only
  * platform's parts differ from what each `main.ts` composes.
  */
-export async function startDevCluster({ nodes, log, bytesPerSecond, hypervisorOf }: DevOptions): Promise<DevCluster> {
+export async function startDevCluster(options: DevOptions): Promise<DevCluster> {
+  const { nodes, log, bytesPerSecond, hypervisorOf, metrics } = options;
   const clock = systemClock;
   const random = systemRandom;
   const storeServer = createEmbeddedStore({ clock, random });
@@ -84,7 +88,7 @@ export async function startDevCluster({ nodes, log, bytesPerSecond, hypervisorOf
     hosts.set(name, host);
   }
 
-  const scheduler = createScheduler(envOf('scheduler'), { name: 'dev' });
+  const scheduler = createScheduler({ ...envOf('scheduler'), metrics }, { name: 'dev' });
   closing.push(() => scheduler.close());
   const schedulerAddress = await serveOn(service(SchedulerServiceDefinition, scheduler.implementation));
   scheduler.start(schedulerAddress);

@@ -15,6 +15,8 @@ await runService({
       start: (address) => {
         fencer.start(address);
       },
+      notReady: () => (fencer.leader().kind === 'none' ? 'no leader is known' : ''),
+      leads: () => fencer.leader().kind === 'self',
       close: () => fencer.close(),
     });
   },

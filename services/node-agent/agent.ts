@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { NodeAgentServiceImplementation } from '@lockstep/sdk/v1';
+import { silentMetrics } from '../platform/metrics/metrics.js';
 import type { AgentEnv } from '../platform/env.js';
 import type { Timer } from '../platform/clock/clock.js';
 import { assignFromMemory, assignFromRecords } from './assign.js';
@@ -9,16 +10,21 @@ import { FactsReader } from './facts-reader.js';
 import { Membership } from './membership.js';
 import { SourceRole } from './migration/source.js';
 import { TargetRole } from './migration/target.js';
+import { agentMetrics } from './metrics.js';
 import { OrderGuard } from './orders.js';
 import type { AgentParts } from './parts.js';
 import { NodePresence } from './presence.js';
 import { Reconciler } from './reconcile.js';
 import { createRoomCheck } from './room.js';
 import { agentService } from './service.js';
+import { tickLine } from './tick-line.js';
 import { NodeView } from './view.js';
 import { VmOrders } from './vm-orders.js';
 import { VmQueues } from './vm-queues.js';
 import { Watchers } from './watchers.js';
+
+/** Without a tick for this many of their intervals, the agent has come to a stop. */
+const TICKS_LIMIT = 3;
 
 /** The agent of one hypervisor. */
 export interface NodeAgent {
@@ -29,6 +35,10 @@ export interface NodeAgent {
    * not use its name.
    */
   start(): void;
+  /** Why it has no part in the cluster now: not joined, or its lease is not held; empty where it has. */
+  notReady(): string;
+  /** Why its work has come to a stop; empty while ticks succeed. */
+  notLive(): string;
   /** Ends orderly: leaves the cluster, touches no running VM. A guest prepared here, unfinished, is destroyed. */
   stop(): Promise<void>;
 }
@@ -45,7 +55,13 @@ export interface AgentOptions {
  */
 export async function createNodeAgent(env: AgentEnv, config: AgentConfig, options: AgentOptions = {}): Promise<NodeAgent> {
   const life = new AgentLife(env, config, await DurableMemory.load(env.state, config.node), options);
-  return { service: life.service, start: () => { life.start(); }, stop: () => life.stop() };
+  return {
+    service: life.service,
+    start: () => { life.start(); },
+    notReady: () => life.notReady(),
+    notLive: () => life.notLive(),
+    stop: () => life.stop(),
+  };
 }
 
 class AgentLife {
@@ -58,6 +74,8 @@ class AgentLife {
   readonly #presence: NodePresence;
   readonly #watchers: Watchers;
   #tick: Timer | undefined;
+  /** When the last tick had succeeded; at first, when the agent was made. */
+  #tickedAtMs: number;
 
   constructor(
     env: AgentEnv,
@@ -68,7 +86,10 @@ class AgentLife {
     const timing = { ...DEFAULT_TIMING, ...config.timing };
     const stopped = this.#stopping.signal;
     const guard = new OrderGuard(memory, () => this.#membership.incarnation);
-    const parts: AgentParts = { env, config, timing, memory, queues: new VmQueues(env.clock), guard, stopped };
+    const metrics = agentMetrics(env.metrics ?? silentMetrics);
+    const queues = new VmQueues(env.clock);
+    const parts: AgentParts = { env, config, timing, memory, metrics, queues, guard, stopped };
+    this.#tickedAtMs = env.clock.nowMs();
     this.#parts = parts;
     const changed = (): void => {
       this.#watchers.wake();
@@ -85,7 +106,10 @@ class AgentLife {
       onChange: changed,
     });
     this.#presence = new NodePresence(parts, this.#view, this.#reconciler, () => this.#membership);
-    this.#watchers = new Watchers(env.clock, this.#presence, timing.heartbeatMs);
+    this.#watchers = new Watchers(env.clock, this.#presence, timing.heartbeatMs, (latenessMs) => {
+      metrics.late('heartbeat', latenessMs);
+    });
+    metrics.show(this.#presence);
     const facts = new FactsReader(parts);
     const source = new SourceRole(parts, facts);
     facts.knowledge = (vmId) => source.knowledge(vmId);
@@ -117,6 +141,18 @@ class AgentLife {
     });
   }
 
+  notReady(): string {
+    const { notJoined, storeLost } = this.#membership;
+    if (notJoined !== '') return `NOT_JOINED: ${notJoined}`;
+    return storeLost === '' ? '' : `STORE_LOST: ${storeLost}`;
+  }
+
+  notLive(): string {
+    const { env, timing } = this.#parts;
+    const sinceMs = env.clock.nowMs() - this.#tickedAtMs;
+    return sinceMs <= TICKS_LIMIT * timing.tickMs ? '' : `no tick succeeded for ${String(Math.round(sinceMs))} ms`;
+  }
+
   async stop(): Promise<void> {
     const { env, stopped } = this.#parts;
     if (stopped.aborted) return;
@@ -134,14 +170,18 @@ class AgentLife {
 
   /** Looks at everything, every few seconds, whether or not the last look has ended. */
   #nextTick(): void {
-    const { env, timing, stopped } = this.#parts;
+    const { env, metrics, timing, stopped } = this.#parts;
     if (stopped.aborted) return;
+    const keepalive = env.log.child('keepalive');
     const dueMs = env.clock.nowMs() + timing.tickMs;
     this.#tick = env.clock.after(timing.tickMs, () => {
-      this.#presence.lagMs = env.clock.nowMs() - dueMs;
-      env.log.child('keepalive').log('t', 'tick', { vms: this.#view.domains.size });
+      const lateMs = env.clock.nowMs() - dueMs;
+      metrics.late('tick', lateMs);
+      this.#presence.lagMs = Math.max(lateMs, env.loopDelayMs?.() ?? 0);
+      keepalive.log('t', ...tickLine(this.#presence.node()));
       this.#nextTick();
       void this.#look();
+      this.#tickedAtMs = env.clock.nowMs();
     });
   }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Cancelled, withDeadline, type Clock } from '../platform/clock/clock.js';
-import type { CallLimit } from '../platform/hypervisor/hypervisor.js';
+import { Cancelled, DeadlineExceeded, withDeadline, type Clock } from '../platform/clock/clock.js';
+import { HypervisorError, type CallLimit } from '../platform/hypervisor/hypervisor.js';
 import type { Logger } from '../platform/log/log.js';
 
 /** How fresh a collector's figures are. */
@@ -10,6 +10,13 @@ export interface Freshness {
   ageMs: number | undefined;
   /** Why the last pass failed; empty where it did not. */
   failure: string;
+}
+
+/** One pass of a collector. */
+export interface Pass {
+  collector: string;
+  tookMs: number;
+  ended: 'good' | 'timeout' | 'error';
 }
 
 /**
@@ -33,7 +40,7 @@ export class Collector<T> {
       collect: (call: CallLimit) => Promise<T>;
       apply: (value: T) => void;
       /** Told after every pass, good or not. */
-      onPass: () => void;
+      onPass: (pass: Pass) => void;
     },
   ) {
     this.name = parts.name;
@@ -74,6 +81,7 @@ export class Collector<T> {
   async #pass(): Promise<void> {
     const { clock, log, limitMs, signal, collect, apply, name } = this.parts;
     const startedMs = clock.nowMs();
+    let ended: Pass['ended'] = 'good';
     try {
       const value = await withDeadline(clock, { what: name, limitMs, signal }, (inner) =>
         collect({ deadlineMs: limitMs, signal: inner }),
@@ -85,10 +93,15 @@ export class Collector<T> {
       log.debug('collected', { tookMs: Math.round(clock.nowMs() - startedMs) });
     } catch (error) {
       if (error instanceof Cancelled && signal.aborted) return;
+      ended = timedOut(error) ? 'timeout' : 'error';
       const failure = error instanceof Error ? error.message : String(error);
       if (this.#failure === '') log.warn('cannot collect; the last values stay and grow old', { failure });
       this.#failure = failure;
     }
-    this.parts.onPass();
+    this.parts.onPass({ collector: name, tookMs: clock.nowMs() - startedMs, ended });
   }
+}
+
+function timedOut(error: unknown): boolean {
+  return error instanceof DeadlineExceeded || (error instanceof HypervisorError && error.kind === 'deadline');
 }

@@ -2,10 +2,13 @@
 import { NodeAgentServiceDefinition } from '@lockstep/sdk/v1';
 import { z } from 'zod';
 import { systemClock } from '../platform/clock/system.js';
+import type { Env } from '../platform/env.js';
 import { createProcHost } from '../platform/host/proc.js';
 import type { Hypervisor } from '../platform/hypervisor/hypervisor.js';
 import { createLibvirtHypervisor } from '../platform/hypervisor/libvirt.js';
+import { measuredHypervisor } from '../platform/hypervisor/measured.js';
 import { createSimulatedHost, createSimulatedNetwork } from '../platform/hypervisor/simulated.js';
+import { watchLoopDelay } from '../platform/process/loop-delay.js';
 import { addressOf, commonKeys, runService } from '../platform/process/run.js';
 import { systemRandom } from '../platform/random/system.js';
 import { service } from '../platform/rpc/implement.js';
@@ -47,7 +50,12 @@ const schema = z
 
 type Config = z.output<typeof schema>;
 
-function hypervisorOf({ node, hypervisor: { kind, socket, migrationAddress } }: Config): Hypervisor {
+function hypervisorOf({ metrics }: Env, config: Config): Hypervisor {
+  const hypervisor = bareHypervisorOf(config);
+  return metrics === undefined ? hypervisor : measuredHypervisor(hypervisor, metrics, systemClock);
+}
+
+function bareHypervisorOf({ node, hypervisor: { kind, socket, migrationAddress } }: Config): Hypervisor {
   if (kind === 'simulated') {
     const network = createSimulatedNetwork();
     return createSimulatedHost({ clock: systemClock, random: systemRandom, network, name: node }).hypervisor();
@@ -64,12 +72,14 @@ await runService({
   name: 'node-agent',
   schema,
   build: async (env, config, log) => {
+    const loopDelay = watchLoopDelay();
     const agent = await createNodeAgent(
       {
         ...env,
-        hypervisor: hypervisorOf(config),
+        hypervisor: hypervisorOf(env, config),
         host: createProcHost(),
         state: await openFileState({ folder: config.stateDir }),
+        loopDelayMs: () => loopDelay.worstMs(),
       },
       {
         node: config.node,
@@ -94,6 +104,8 @@ await runService({
       start: () => {
         agent.start();
       },
+      notReady: () => agent.notReady(),
+      notLive: () => agent.notLive(),
       close: () => agent.stop(),
     };
   },

@@ -2,6 +2,7 @@
 import type { AgentEnv } from '../platform/env.js';
 import type { AgentConfig, AgentTiming } from './config.js';
 import type { DurableMemory } from './durable-memory.js';
+import type { AgentMetrics } from './metrics.js';
 import type { OrderGuard } from './orders.js';
 import type { VmQueues } from './vm-queues.js';
 
@@ -11,6 +12,7 @@ export interface AgentParts {
   config: AgentConfig;
   timing: AgentTiming;
   memory: DurableMemory;
+  metrics: AgentMetrics;
   queues: VmQueues;
   guard: OrderGuard;
   /** Aborts when the agent stops. */

@@ -16,12 +16,12 @@ export interface Standing {
   storeLost: string;
 }
 
-/** A tick that comes this late shows that the event loop was held up. */
+/** Held up for longer, the event loop endangers heartbeats. */
 const LAG_LIMIT_MS = 1_000;
 
 /** The node as its agent presents it, put together from what is there: never waits for anything. */
 export class NodePresence {
-  /** How late the last tick came. */
+  /** How long the event loop was held up, at worst, since the tick before the last. */
   lagMs = 0;
   readonly #since = new Map<NodeConditionType, Date>();
 
@@ -101,7 +101,7 @@ export class NodePresence {
       [NodeConditionType.STORE_LOST, standing.notJoined === '' ? standing.storeLost : standing.notJoined],
       [NodeConditionType.COLLECTOR_LATE, late.map(({ collector, failure }) => `${collector}: ${failure}`).join('; ')],
       [NodeConditionType.OVERPROVISIONED, overprovisioned ? 'more memory is provisioned than the node has' : ''],
-      [NodeConditionType.LOOP_LAG, this.lagMs > LAG_LIMIT_MS ? `the last tick came ${String(Math.round(this.lagMs))} ms late` : ''],
+      [NodeConditionType.LOOP_LAG, this.lagMs > LAG_LIMIT_MS ? `the event loop was held up for ${String(Math.round(this.lagMs))} ms` : ''],
     ];
     return holds.flatMap(([type, detail]) => {
       if (detail === '') {

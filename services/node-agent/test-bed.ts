@@ -22,6 +22,7 @@ import {
   type SimulatedNetwork,
 } from '../platform/hypervisor/simulated.js';
 import { createMemoryLogger, type MemoryLogger } from '../platform/log/memory.js';
+import type { Metrics } from '../platform/metrics/metrics.js';
 import { createSeededRandom } from '../platform/random/seeded.js';
 import { createMemoryState, type MemoryState } from '../platform/state/memory.js';
 import { createEmbeddedStore, type EmbeddedStore } from '../platform/store/embedded.js';
@@ -55,6 +56,8 @@ export interface LifeOptions {
   hypervisor?: (real: Hypervisor) => Hypervisor;
   store?: (real: Store) => Store;
   config?: Partial<AgentConfig>;
+  metrics?: Metrics;
+  loopDelayMs?: () => number;
 }
 
 /** A cluster of agents in one process, on a virtual clock, with an embedded store and simulated hosts. */
@@ -187,6 +190,8 @@ export class TestBed {
       hypervisor: mortal(options.hypervisor?.(hypervisor) ?? hypervisor),
       host: createHostFigures({ totalBytes: host.info.memoryBytes }),
       state: mortal(state),
+      metrics: options.metrics,
+      loopDelayMs: options.loopDelayMs,
     };
     const config: AgentConfig = { node: name, address: `${name}:7701`, version: 'test', ...options.config };
     const agent = await createNodeAgent(env, config, { onFatal: (error) => fatal.push(error) });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Domain, DomainUsage, HypervisorInfo } from '../platform/hypervisor/hypervisor.js';
 import type { HostMemory } from '../platform/host/host.js';
-import { Collector, type Freshness } from './collector.js';
+import { Collector, type Freshness, type Pass } from './collector.js';
 import { nodeFigures, type Figures } from './figures.js';
 import type { VmNotes } from './memory-document.js';
 import type { AgentParts } from './parts.js';
@@ -26,7 +26,11 @@ export class NodeView {
     onChange: () => void,
   ) {
     const { hypervisor, host, clock, log } = parts.env;
-    const common = { clock, limitMs: parts.timing.collectorLimitMs, signal: parts.stopped, onPass: onChange };
+    const onPass = (pass: Pass): void => {
+      parts.metrics.collected(pass);
+      onChange();
+    };
+    const common = { clock, limitMs: parts.timing.collectorLimitMs, signal: parts.stopped, onPass };
     this.vms = new Collector({
       ...common,
       name: 'vms',

@@ -18,6 +18,8 @@ export class Watchers {
     private readonly clock: Clock,
     private readonly presence: NodePresence,
     private readonly heartbeatMs: number,
+    /** Told how late each heartbeat is, against plan. */
+    private readonly onHeartbeat: (latenessMs: number) => void,
   ) {}
 
   /** Something may have changed. Cheap: whoever is woken looks once, at what is there then. */
@@ -46,8 +48,10 @@ export class Watchers {
       let sequence = 1n;
       yield { node: this.presence.node(), vmsComplete: true, vms: [...sent.values()], vmsGone: [], sequence };
       for (;;) {
+        const dueMs = this.clock.nowMs() + this.heartbeatMs;
         const changed = await bell.wait(this.heartbeatMs, signal);
         if (signal.aborted) return;
+        if (!changed) this.onHeartbeat(this.clock.nowMs() - dueMs);
         sequence += 1n;
         if (changed) {
           const now = this.#snapshot();

@@ -3,6 +3,7 @@ import type { Clock } from './clock/clock.js';
 import type { Host } from './host/host.js';
 import type { Hypervisor } from './hypervisor/hypervisor.js';
 import type { Logger } from './log/log.js';
+import type { Metrics } from './metrics/metrics.js';
 import type { Random } from './random/random.js';
 import type { Peers } from './rpc/peers.js';
 import type { DurableState } from './state/state.js';
@@ -22,6 +23,8 @@ export interface Env {
   log: Logger;
   peers: Peers;
   points: Points;
+  /** Absent: nothing is counted. */
+  metrics?: Metrics | undefined;
 }
 
 /** What an agent has besides: the host it runs on. */
@@ -29,4 +32,6 @@ export interface AgentEnv extends Env {
   hypervisor: Hypervisor;
   host: Host;
   state: DurableState;
+  /** The longest time the event loop was held up since the last call, in milliseconds. Absent: not measured. */
+  loopDelayMs?: (() => number) | undefined;
 }

@@ -15,6 +15,8 @@ await runService({
       start: (address) => {
         scheduler.start(address);
       },
+      notReady: () => (scheduler.leader().kind === 'none' ? 'no leader is known' : ''),
+      leads: () => scheduler.leader().kind === 'self',
       close: () => scheduler.close(),
     });
   },

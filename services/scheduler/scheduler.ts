@@ -22,6 +22,7 @@ import { createApi, type LeaderDesk } from './api.js';
 import { Assignments } from './assign.js';
 import { createLedger } from './ledger.js';
 import { limitsOf } from './limits.js';
+import { countMigrations } from './metrics.js';
 import { keepHistoryBounded } from './migrations/history.js';
 import { MigrationQueue } from './migrations/queue.js';
 import { createOrders } from './orders.js';
@@ -107,6 +108,7 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
     creating: new Set(),
   };
   await Promise.all([leading.vms.open(env.store, term.ended), leading.migrations.open(env.store, term.ended)]);
+  countMigrations(leading);
   const queue = new MigrationQueue(leading, () => limitsOf(leading.options));
   const assignments = new Assignments(leading);
   queue.start();

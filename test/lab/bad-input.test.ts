@@ -119,7 +119,7 @@ describe('a definition that is refused', () => {
     // The Scheduler says so too, to whoever does not come through the CLI.
     const direct = mesh.scheduler.defineVm({ spec: { domainXml: xml }, node: 'h1', start: true });
     await expect(direct).rejects.toSatisfy((error) => error instanceof ApiError && error.reason === words[0]);
-    expect(await shown<object[]>('vm', 'list')).toEqual([]);
+    expect((await mesh.scheduler.listVms({})).vms).toEqual([]);
     for (const host of lab.hosts) expect((await virsh(host, ['list', '--all', '--name'])).trim()).toBe('');
   });
 });

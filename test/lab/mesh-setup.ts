@@ -2,9 +2,12 @@
 import { down } from '../../deploy/lab/api.js';
 import { lab, meshEnv, staysUp } from './mesh.js';
 
-/** Around a whole run: what an earlier one left goes first, and what this one made goes at the end. */
-export async function setup(): Promise<void> {
+async function clear(): Promise<void> {
   if (!staysUp) await down(lab, { env: meshEnv });
 }
 
-export const teardown = setup;
+/** Around a whole run: what an earlier one left goes first, and what this one made goes at the end. */
+export default async function setup(): Promise<() => Promise<void>> {
+  await clear();
+  return clear;
+}

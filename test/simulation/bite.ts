@@ -8,13 +8,18 @@ interface Report {
 }
 
 /** Plants every mistake in turn and tells how many seeds the simulation needed to find it. 0: all were found. */
-export async function bite(only: string | undefined, seeds: number, print: (line: string) => void): Promise<number> {
+export async function bite(
+  only: string | undefined,
+  seeds: number,
+  print: (line: string) => void,
+  main = fileURLToPath(new URL('main.js', import.meta.url)),
+): Promise<number> {
   const names = Object.keys(MISTAKES).filter((name) => only === undefined || name === only);
   const missed: string[] = [];
   print('| mistake | seeds | found as |');
   print('|---|---|---|');
   for (const name of names) {
-    const first = (await reportOf(name, seeds)).failures[0];
+    const first = (await reportOf(main, name, seeds)).failures[0];
     if (first === undefined) missed.push(name);
     print(`| ${name} | ${String(first?.seed ?? `not in ${String(seeds)}`)} | ${first?.violation.invariant ?? ''} |`);
   }
@@ -23,8 +28,7 @@ export async function bite(only: string | undefined, seeds: number, print: (line
 }
 
 /** In a process of its own: what was planted cannot be taken out again. */
-function reportOf(name: string, seeds: number): Promise<Report> {
-  const main = fileURLToPath(new URL('main.js', import.meta.url));
+function reportOf(main: string, name: string, seeds: number): Promise<Report> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [main, '--mistake', name, '--seeds', String(seeds), '--stop', '--json'], {
       stdio: ['ignore', 'pipe', 'inherit'],

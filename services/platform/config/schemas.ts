@@ -21,6 +21,11 @@ export const addressSchema = z.string().refine((text) => isHostPort(text, 1), 'h
 /** Where a service listens: the same, and port 0 takes a free one. */
 export const listenSchema = z.string().refine((text) => isHostPort(text, 0), 'host:port, e.g. 10.0.0.1:7701');
 
+/** Where metrics and health are told over HTTP; `off`: nowhere. */
+export const metricsListenSchema = z
+  .string()
+  .refine((text) => text === 'off' || isHostPort(text, 0), 'host:port, e.g. 10.0.0.1:7711, or off');
+
 /** PEM files of TLS; all three or none. */
 export const tlsSchema = z
   .strictObject({ ca_file: z.string().min(1), cert_file: z.string().min(1), key_file: z.string().min(1) })

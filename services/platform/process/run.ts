@@ -3,14 +3,25 @@ import { readPem, type TlsFiles } from '@lockstep/sdk/transport';
 import { z } from 'zod';
 import { systemClock } from '../clock/system.js';
 import { configPath, ConfigError, loadConfig, readSecret } from '../config/load.js';
-import { addressSchema, consulSchema, insecureSchema, listenSchema, tlsSchema } from '../config/schemas.js';
+import {
+  addressSchema,
+  consulSchema,
+  insecureSchema,
+  listenSchema,
+  metricsListenSchema,
+  tlsSchema,
+} from '../config/schemas.js';
 import type { Env } from '../env.js';
 import { createLogger, type RootLogger } from '../log/pino.js';
+import { createPrometheusMetrics } from '../metrics/prometheus.js';
 import { systemRandom } from '../random/system.js';
 import { createPeers } from '../rpc/peers-grpc.js';
 import { serve, type ServedService } from '../rpc/server.js';
 import { createConsulStore } from '../store/consul.js';
 import type { ConsulTls } from '../store/consul-http.js';
+import { measuredStore } from '../store/measured.js';
+import { monitor } from './monitoring.js';
+import { createNotifier } from './notify.js';
 
 /** The keys that every service's configuration has. */
 export const commonKeys = {
@@ -19,6 +30,8 @@ export const commonKeys = {
   listen: listenSchema,
   /** Where the others reach it; where it listens unless told. */
   advertise: addressSchema.optional(),
+  /** Where `/metrics`, `/livez` and `/readyz` are; ten ports above `listen` unless told. */
+  metrics_listen: metricsListenSchema.optional(),
   consul: consulSchema.default({ address: '127.0.0.1:8500', tokenFile: undefined, tls: undefined }),
   tls: tlsSchema.optional(),
   insecure: insecureSchema.optional(),
@@ -33,6 +46,12 @@ export interface RunningService {
   services: readonly ServedService[];
   /** Begins its work, once it can be called; `address` is where the others reach it. */
   start(address: string): void;
+  /** Why it cannot do its work now, e.g. that nobody leads; empty where it can. */
+  notReady(): string;
+  /** Why it does not live as it should, although this can be asked; empty where it does. Always lives unless told. */
+  notLive?(): string;
+  /** Whether this replica leads; absent where there are no leaders. */
+  leads?(): boolean;
   /** Ends in order: no running VM is touched. */
   close(): Promise<void>;
 }
@@ -58,14 +77,17 @@ export async function runService<S extends z.ZodType<CommonConfig>>(service: Ser
     debug = !debug;
     log.setDebug(debug);
   });
+  const notifier = createNotifier({ clock: systemClock, log, pid: process.pid }, process.env);
+  const metrics = createPrometheusMetrics({ log: log.child('metrics'), ofProcess: true });
   const peers = createPeers({ clock: systemClock, tls: config.tls });
   const env: Env = {
     clock: systemClock,
     random: systemRandom,
-    store: await storeOf(config, log),
+    store: measuredStore(await storeOf(config, log), metrics, systemClock),
     log,
     peers,
     points: () => Promise.resolve(),
+    metrics,
   };
   const running = await service.build(env, config, log);
   const server = await serve({
@@ -77,10 +99,16 @@ export async function runService<S extends z.ZodType<CommonConfig>>(service: Ser
   });
   log.log('s', `${service.name} of ${config.node} listens at ${server.address}`);
   running.start(config.advertise ?? server.address);
+  const { name } = service;
+  const monitoring = await monitor({ name, config, running, metrics, notifier, log, address: server.address });
+  notifier.ready();
   await stopSignal();
   log.info('stops');
+  const told = notifier.stopping();
   await server.close();
   await running.close();
+  await monitoring.close();
+  await told;
   peers.close();
 }
 

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+
+// Real processes of the services, as a service manager and Prometheus meet them. No Consul is there.
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const WATCHDOG_MS = 3_000;
+const PATIENCE = { timeout: 30_000, interval: 100 };
+
+let folder: string;
+let children: ChildProcess[];
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'lockstep-process-'));
+  children = [];
+});
+
+afterEach(async () => {
+  for (const child of children) {
+    if (child.exitCode !== null || child.signalCode !== null) continue;
+    const gone = once(child, 'exit');
+    child.kill('SIGKILL');
+    await gone;
+  }
+  rmSync(folder, { recursive: true });
+});
+
+/** Starts a program and gathers what it writes. */
+function start(command: string, input: readonly string[], environment: Record<string, string> = {}) {
+  const child = spawn(command, input, { env: { ...process.env, ...environment }, stdio: ['ignore', 'pipe', 'pipe'] });
+  children.push(child);
+  let text = '';
+  const gather = (part: Buffer): void => {
+    text += part.toString();
+  };
+  child.stdout.on('data', gather);
+  child.stderr.on('data', gather);
+  return { child, text: () => text, lines: () => text.split('\n').filter((line) => line !== '') };
+}
+
+function startService(name: string, more: string, environment: Record<string, string> = {}) {
+  const config = join(folder, `${name}.yaml`);
+  // Port 1 answers nobody: the store is away for as long as the test lasts.
+  writeFileSync(config, `node: n1\nlisten: 127.0.0.1:0\nmetrics_listen: 127.0.0.1:0\nconsul: { address: '127.0.0.1:1' }\n${more}`);
+  const main = join(root, 'services/dist', name, 'main.js');
+  const preload = join(root, 'test/contract/stuck-on-signal.mjs');
+  return start(process.execPath, ['--import', preload, main, '--config', config], environment);
+}
+
+const AGENT = () => `state_dir: ${folder}\nhost_uuid: 6f0c9a52-6a4e-4d5c-9c57-0e7e2f0a7b11\nhypervisor: { kind: simulated }\n`;
+
+/** Where the service tells its metrics, by its own word. */
+async function metricsOf(service: { text: () => string }): Promise<string> {
+  return vi.waitFor(() => {
+    const address = /metrics and health at ([\d.:]+)/.exec(service.text())?.[1];
+    if (address === undefined) throw new Error(`no metrics yet: ${service.text()}`);
+    return `http://${address}`;
+  }, PATIENCE);
+}
+
+describe('a service under systemd', () => {
+  it('says READY, feeds the watchdog, stops feeding when its loop is stuck', async () => {
+    const socket = join(folder, 'notify');
+    const manager = start('/usr/bin/python3', [join(root, 'test/contract/notify-socket.py'), socket]);
+    await vi.waitFor(() => { expect(manager.lines()).toContain('LISTENING'); }, PATIENCE);
+    const fed = () => manager.lines().filter((line) => line === 'WATCHDOG=1').length;
+    const agent = startService('node-agent', AGENT(), { NOTIFY_SOCKET: socket, WATCHDOG_USEC: String(WATCHDOG_MS * 1_000) });
+
+    await vi.waitFor(() => { expect(manager.lines()).toContain('READY=1'); }, PATIENCE);
+    await vi.waitFor(() => { expect(fed()).toBeGreaterThan(2); }, PATIENCE);
+
+    agent.child.kill('SIGUSR2');
+    await vi.waitFor(() => { expect(agent.text()).toContain('STUCK'); }, PATIENCE);
+    await delay(WATCHDOG_MS / 2); // what was on its way arrives
+    const fedBefore = fed();
+    await delay(WATCHDOG_MS);
+    expect(fed()).toBe(fedBefore);
+    expect(agent.child.exitCode).toBeNull();
+  });
+
+  it('says STOPPING and ends well when told to', async () => {
+    const socket = join(folder, 'notify');
+    const manager = start('/usr/bin/python3', [join(root, 'test/contract/notify-socket.py'), socket]);
+    await vi.waitFor(() => { expect(manager.lines()).toContain('LISTENING'); }, PATIENCE);
+    const scheduler = startService('scheduler', '', { NOTIFY_SOCKET: socket });
+    await vi.waitFor(() => { expect(manager.lines()).toContain('READY=1'); }, PATIENCE);
+    scheduler.child.kill('SIGTERM');
+    const [status] = (await once(scheduler.child, 'exit')) as [number | null];
+    expect(status).toBe(0);
+    await vi.waitFor(() => { expect(manager.lines()).toContain('STOPPING=1'); }, PATIENCE);
+    expect(manager.lines()).not.toContain('WATCHDOG=1');
+  });
+
+  it('has units that systemd finds nothing wrong with', () => {
+    const units = readdirSync(join(root, 'deploy/systemd')).filter((name) => name.endsWith('.service'));
+    expect(units.sort()).toEqual(['lockstep-fencer.service', 'lockstep-node-agent.service', 'lockstep-scheduler.service']);
+    // It looks for the programs, too; those of the package are not installed where this runs.
+    for (const unit of units) {
+      const text = execFileSync('sed', [`s|^ExecStart=[^ ]*|ExecStart=${process.execPath}|`, join(root, 'deploy/systemd', unit)]);
+      writeFileSync(join(folder, unit), text);
+    }
+    const output = execFileSync('/bin/sh', ['-c', 'systemd-analyze verify "$@" 2>&1', 'sh', ...units.map((unit) => join(folder, unit))]);
+    expect(output.toString()).toBe('');
+  });
+});
+
+describe('what monitoring sees of a service without its store', () => {
+  it.each([
+    { name: 'node-agent', more: AGENT, reason: 'NOT_JOINED', shown: /^lockstep_node_memory_bytes\{kind="total"\} [1-9]/m },
+    { name: 'scheduler', more: () => '', reason: 'no leader is known', shown: /^lockstep_leader\{role="scheduler"\} 0$/m },
+    { name: 'fencer', more: () => '', reason: 'no leader is known', shown: /^lockstep_leader\{role="fencer"\} 0$/m },
+  ])('$name lives, is not ready and says why, and counts', async ({ name, more, reason, shown }) => {
+    const url = await metricsOf(startService(name, more()));
+    const text = async (path: string) => (await fetch(`${url}${path}`)).text();
+    expect(await text('/livez')).toBe('ok\n');
+    expect((await fetch(`${url}/readyz`)).status).toBe(503);
+    expect(await text('/readyz')).toContain(reason);
+    await vi.waitFor(async () => { expect(await text('/metrics')).toMatch(shown); }, PATIENCE);
+    await vi.waitFor(async () => {
+      expect(await text('/metrics')).toMatch(/^lockstep_store_failures_total\{call="[a-z]+",kind="[a-z-]+"\} [1-9]/m);
+    }, PATIENCE);
+    expect(await text('/metrics')).toMatch(/^lockstep_event_loop_delay_worst_seconds [\d.e-]+$/m);
+  });
+});
