@@ -167,13 +167,12 @@ export class MigrationQueue {
   /** It could not even be opened: nothing was touched. */
   private async refuse(attempt: Attempt): Promise<void> {
     const { cause } = attempt;
-    await this.journal.write(attempt.id, ({ migration: { record } }) => ({
-      migration: {
-        state: MigrationState.ABORTED,
-        reason: cause?.reason ?? 'INTERNAL',
-        detail: `${cause?.detail ?? 'not begun'}; the guest was not touched on ${record.sourceNode}`,
-      },
-    }));
+    await this.journal.write(attempt.id, ({ migration: { record } }) => {
+      // The opening's outcome may not have been told: what is opened is settled, in the next round.
+      if (record.state !== MigrationState.PENDING) throw new LockstepError('STORE_CONFLICT', 'it was opened after all');
+      const detail = `${cause?.detail ?? 'not begun'}; the guest was not touched on ${record.sourceNode}`;
+      return { migration: { state: MigrationState.ABORTED, reason: cause?.reason ?? 'INTERNAL', detail } };
+    });
   }
 }
 
