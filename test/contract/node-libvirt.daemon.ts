@@ -2,7 +2,8 @@
 // A libvirtd of the test's own: own folders, own mount and network namespace, nothing of the machine's touched.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { accessSync, constants, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -84,7 +85,7 @@ export async function startLibvirtd(): Promise<PrivateLibvirtd> {
   };
 
   const limit = performance.now() + START_LIMIT_MS;
-  while (!isSocket(socketPath)) {
+  while (!(await listens(socketPath))) {
     if (daemon.exitCode !== null || performance.now() > limit) {
       await stop();
       throw new Error(`libvirtd did not start (exit ${String(daemon.exitCode)}): ${output.join('')}`);
@@ -94,7 +95,19 @@ export async function startLibvirtd(): Promise<PrivateLibvirtd> {
   return { socketPath, process: daemon, signal: (name) => { daemon.kill(name); }, stop };
 }
 
-function isSocket(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isSocket() === true;
+/** Whether somebody answers there: the socket's file is made before anybody listens on it. */
+function listens(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = createConnection(path);
+    const end = (answer: boolean): void => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.once('connect', () => {
+      end(true);
+    });
+    socket.once('error', () => {
+      end(false);
+    });
+  });
 }
-
