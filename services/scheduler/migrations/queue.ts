@@ -167,13 +167,17 @@ export class MigrationQueue {
   /** It could not even be opened: nothing was touched. */
   private async refuse(attempt: Attempt): Promise<void> {
     const { cause } = attempt;
-    await this.journal.write(attempt.id, ({ migration: { record } }) => ({
-      migration: {
-        state: MigrationState.ABORTED,
-        reason: cause?.reason ?? 'INTERNAL',
-        detail: `${cause?.detail ?? 'not begun'}; the guest was not touched on ${record.sourceNode}`,
-      },
-    }));
+    await this.journal.write(attempt.id, ({ migration: { record } }) => {
+      // By a write whose outcome was not told: the VM is locked, and the next round settles it.
+      if (record.state !== MigrationState.PENDING) throw new LockstepError('STORE_CONFLICT', 'it was opened after all');
+      return {
+        migration: {
+          state: MigrationState.ABORTED,
+          reason: cause?.reason ?? 'INTERNAL',
+          detail: `${cause?.detail ?? 'not begun'}; the guest was not touched on ${record.sourceNode}`,
+        },
+      };
+    });
   }
 }
 
