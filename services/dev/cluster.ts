@@ -12,6 +12,8 @@ import type { Env } from '../platform/env.js';
 import type { Logger } from '../platform/log/log.js';
 import type { Metrics } from '../platform/metrics/metrics.js';
 import { systemRandom } from '../platform/random/system.js';
+import type { PowerState } from '../platform/power/power.js';
+import { bmcsOf, createSimulatedBmc, type SimulatedBmc } from '../platform/power/simulated.js';
 import { createPeers } from '../platform/rpc/peers-grpc.js';
 import { serve, service, type ServedService } from '../platform/rpc/server.js';
 import { createMemoryState } from '../platform/state/memory.js';
@@ -72,13 +74,16 @@ export async function startDevCluster(options: DevOptions): Promise<DevCluster> 
 
   const agents = new Map<string, string>();
   const hosts = new Map<string, SimulatedHost>();
+  const bmcs = new Map<string, SimulatedBmc>();
   for (let number = 1; number <= nodes; number += 1) {
     const name = `n${String(number)}`;
     const address = await freeAddress();
     const host = createSimulatedHost({ clock, random, network, name });
     const hypervisor = hypervisorOf?.(name, host.hypervisor()) ?? host.hypervisor();
+    bmcs.set(name, bmcOf(host, name));
+    const parts = { hypervisor, host: figuresOf(host), state: createMemoryState(), bmcs: bmcsOf(bmcs) };
     const agent = await createNodeAgent(
-      { ...envOf(name), hypervisor, host: figuresOf(host), state: createMemoryState() },
+      { ...envOf(name), ...parts },
       { node: name, address, version: VERSION },
     );
     closing.push(() => agent.stop());
@@ -108,6 +113,15 @@ export async function startDevCluster(options: DevOptions): Promise<DevCluster> 
       peers.close();
     },
   };
+}
+
+/** A BMC that takes the host's power away and gives it back; its agent's process stays, as it is this one. */
+function bmcOf(host: SimulatedHost, name: string): SimulatedBmc {
+  const onPower = (state: PowerState): void => {
+    if (state === 'off') host.losePower();
+    else host.gainPower();
+  };
+  return createSimulatedBmc({ clock: systemClock, name, guid: host.info.hostUuid, onPower });
 }
 
 /** The host as /proc would tell it: what its guests hold is in use. */

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import { EvidenceSource, Fenceability, NodeJudgement, type Evidence, type Node, type NodeEvidence } from '@lockstep/sdk/v1';
+import { EvidenceSource, NodeJudgement, type Evidence, type Node, type NodeEvidence } from '@lockstep/sdk/v1';
 import { seconds } from '../core/judgement/throws.js';
 import type { NodeFacts, Observation, OwnPhase } from '../core/judgement/facts.js';
 import type { Verdict } from '../core/judgement/judge.js';
 import type { NodeView } from '../membership/node-streams.js';
+import { bmcVerdict, type BmcCheck } from '../core/fencing/bmc-verdict.js';
 import { durationOf } from '../core/duration.js';
 
 /** How old a sign of life may be to count as one. Milliseconds. */
@@ -43,7 +44,11 @@ export function factsOf(view: NodeView, observer: Observer): NodeFacts {
 }
 
 /** What is shown of a node, from its facts and what follows from them. */
-export function toNodeEvidence(view: NodeView, facts: NodeFacts, verdict: Verdict): NodeEvidence {
+export function toNodeEvidence(
+  view: NodeView,
+  { facts, verdict, checks, nowMs }: { facts: NodeFacts; verdict: Verdict; checks: readonly BmcCheck[]; nowMs: number },
+): NodeEvidence {
+  const { fenceability, detail } = bmcVerdict(view.name, checks);
   return {
     node: view.name,
     judgement: verdict.judgement,
@@ -51,7 +56,9 @@ export function toNodeEvidence(view: NodeView, facts: NodeFacts, verdict: Verdic
     throwsMissed: verdict.throwsMissed,
     throwsTotal: verdict.throwsTotal,
     evidence: facts.observations.map(toEvidence),
-    fenceability: view.report?.node.fenceability ?? Fenceability.UNKNOWN,
+    fenceability,
+    fenceabilityDetail: detail,
+    fenceabilityChecks: checks.map(({ atMs, ...check }) => ({ ...check, age: durationOf(nowMs - atMs) })),
   };
 }
 

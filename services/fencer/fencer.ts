@@ -14,6 +14,7 @@ import { createNodeStreams } from '../membership/node-streams.js';
 import { heardEpochOf } from '../membership/overtaken.js';
 import type { Env } from '../platform/env.js';
 import { forwardToLeader } from '../platform/rpc/forward.js';
+import { BMC_ROUND_TIMINGS, BmcRounds, type BmcRoundTimings } from './bmc-rounds.js';
 import { FRESHNESS_LIMITS, type FreshnessLimits } from './evidence.js';
 import { Judging } from './judging.js';
 import { createFencerService } from './service.js';
@@ -26,6 +27,7 @@ export interface FencerTimings {
   streams?: Partial<NodeStreamTimings>;
   judgement?: Partial<JudgementLimits>;
   freshness?: Partial<FreshnessLimits>;
+  bmcRounds?: Partial<BmcRoundTimings>;
 }
 
 export interface FencerConfig {
@@ -65,6 +67,7 @@ export function createFencer(env: Env, { name, timings = {} }: FencerConfig): Fe
         if (heard !== undefined) term.overtaken(heard);
       },
     });
+    const rounds = new BmcRounds({ env, term, streams, timings: { ...BMC_ROUND_TIMINGS, ...timings.bmcRounds } });
     const mine = new Judging({
       env,
       name,
@@ -73,10 +76,11 @@ export function createFencer(env: Env, { name, timings = {} }: FencerConfig): Fe
       lookEveryMs: timings.lookEveryMs ?? LOOK_EVERY_MS,
       judgement: { ...JUDGEMENT_LIMITS, ...timings.judgement },
       freshness: { ...FRESHNESS_LIMITS, ...timings.freshness },
+      checksOf: (node) => rounds.checksOf(node),
     });
     judging = mine;
     try {
-      await Promise.all([mine.run(), streams.done]);
+      await Promise.all([mine.run(), rounds.run(), streams.done]);
     } finally {
       if (judging === mine) judging = undefined;
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { NodeJudgement, type NodeEvidence } from '@lockstep/sdk/v1';
 import type { JudgementLimits } from '../core/judgement/facts.js';
+import type { BmcCheck } from '../core/fencing/bmc-verdict.js';
 import { judge, type Verdict } from '../core/judgement/judge.js';
 import { isAborted, pauseUnlessAborted } from '../membership/back-off.js';
 import type { Term } from '../membership/leadership.js';
@@ -19,6 +20,8 @@ export interface JudgingOptions {
   lookEveryMs: number;
   judgement: JudgementLimits;
   freshness: FreshnessLimits;
+  /** The last checks of a node's BMC. */
+  checksOf: (node: string) => readonly BmcCheck[];
 }
 
 /** Judges every node again and again for as long as a term lasts. What it finds is shown; nothing is done about it. */
@@ -66,9 +69,11 @@ export class Judging {
 
   /** As it is judged at this moment. The looks of `run` alone are remembered. */
   #shown(view: NodeView): NodeEvidence {
-    const { env, judgement } = this.#options;
+    const { env, judgement, checksOf } = this.#options;
+    const nowMs = env.clock.nowMs();
     const facts = factsOf(view, this.#observer());
-    return toNodeEvidence(view, facts, judge(this.#verdicts.get(view.name)?.track, facts, env.clock.nowMs(), judgement));
+    const verdict = judge(this.#verdicts.get(view.name)?.track, facts, nowMs, judgement);
+    return toNodeEvidence(view, { facts, verdict, checks: checksOf(view.name), nowMs });
   }
 
   #observer(): Observer {

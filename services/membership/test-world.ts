@@ -2,6 +2,7 @@
 import {
   Node,
   WatchNodeResponse,
+  type CheckBmcResponse,
   type FencerServiceClient,
   type FencerServiceImplementation,
   type NodeAgentServiceClient,
@@ -59,6 +60,8 @@ export class FakeAgent {
   opened = 0;
   node: Node;
   vms: WatchNodeResponse['vms'] = [];
+  /** What it answers when it is asked to check a node's BMC; where nothing is set, it does not answer. */
+  readonly bmcs = new Map<string, CheckBmcResponse>();
   heartbeatEveryMs = 5_000;
   #lease: Lease | undefined;
   #mode: 'up' | 'hung' | 'down' = 'up';
@@ -214,9 +217,15 @@ export function createWorld(seed = 'world'): World {
       if (agent === undefined) throw new LockstepError('NODE_UNREACHABLE', `nobody listens at ${address}`);
       return agent.watch(request as WatchNodeRequest, options?.signal ?? new AbortController().signal);
     };
+    const checkBmc = (observer: string, node: string): Promise<CheckBmcResponse> => {
+      const answer = agents.get(observer)?.bmcs.get(node);
+      if (answer === undefined) return Promise.reject(new LockstepError('NODE_UNREACHABLE', `${observer} does not answer`));
+      return Promise.resolve(answer);
+    };
     return new Proxy({} as NodeAgentServiceClient<PeerCall>, {
       get: (_, method) => {
         if (method === 'watchNode') return watchNode;
+        if (method === 'checkBmc') return ({ node }: { node: string }) => checkBmc(name, node);
         throw new Error(`the fake agent has no ${String(method)}`);
       },
     });

@@ -4,6 +4,7 @@ import { silentMetrics } from '../platform/metrics/metrics.js';
 import type { AgentEnv } from '../platform/env.js';
 import type { Timer } from '../platform/clock/clock.js';
 import { assignFromMemory, assignFromRecords } from './assign.js';
+import { BmcChecks } from './bmc-checks.js';
 import { DEFAULT_TIMING, type AgentConfig } from './config.js';
 import { DurableMemory } from './durable-memory.js';
 import { FactsReader } from './facts-reader.js';
@@ -73,6 +74,7 @@ class AgentLife {
   readonly #membership: Membership;
   readonly #presence: NodePresence;
   readonly #watchers: Watchers;
+  readonly #bmcs: BmcChecks;
   #tick: Timer | undefined;
   /** When the last tick had succeeded; at first, when the agent was made. */
   #tickedAtMs: number;
@@ -105,7 +107,11 @@ class AgentLife {
       onJoined: ({ vms }) => assignFromRecords(parts, this.#reconciler, vms),
       onChange: changed,
     });
-    this.#presence = new NodePresence(parts, this.#view, this.#reconciler, () => this.#membership);
+    this.#bmcs = new BmcChecks(parts, () => this.#membership.hostUuid, changed);
+    this.#presence = new NodePresence(parts, this.#view, this.#reconciler, {
+      standing: () => this.#membership,
+      fencing: () => this.#bmcs.own,
+    });
     this.#watchers = new Watchers(env.clock, this.#presence, timing.heartbeatMs, (latenessMs) => {
       metrics.late('heartbeat', latenessMs);
     });
@@ -123,6 +129,7 @@ class AgentLife {
       source,
       target,
       facts,
+      bmcs: this.#bmcs,
       incarnation: () => this.#membership.incarnation ?? 0n,
       setDebug: options.setDebug ?? (() => undefined),
     });
@@ -134,6 +141,7 @@ class AgentLife {
     assignFromMemory(this.#parts, this.#reconciler);
     this.#nextTick();
     void this.#listen();
+    void this.#bmcs.run();
     this.#membership.run().catch((error: unknown) => {
       const fatal = error instanceof Error ? error : new Error(String(error));
       env.log.error('the agent cannot take part', { error: fatal });

@@ -38,6 +38,10 @@ export interface AgentTiming {
   restartBackoffMs: number;
   /** A guest that ran this long has its restarts forgiven. */
   stableAfterMs: number;
+  /** Between two checks of the own BMC; many lock a user out after a few wrong passwords in as many minutes. */
+  bmcCheckEveryMs: number;
+  /** How long a check of a BMC may take. */
+  bmcCheckLimitMs: number;
 }
 
 export const DEFAULT_TIMING: AgentTiming = {
@@ -53,6 +57,8 @@ export const DEFAULT_TIMING: AgentTiming = {
   joinRetryMs: 5_000,
   restartBackoffMs: 5_000,
   stableAfterMs: 600_000,
+  bmcCheckEveryMs: 300_000,
+  bmcCheckLimitMs: 20_000,
 };
 
 /** How long each kind of call to the hypervisor may take. */

@@ -8,6 +8,7 @@ import type { Hypervisor } from '../platform/hypervisor/hypervisor.js';
 import { createLibvirtHypervisor } from '../platform/hypervisor/libvirt.js';
 import { measuredHypervisor } from '../platform/hypervisor/measured.js';
 import { createSimulatedHost, createSimulatedNetwork } from '../platform/hypervisor/simulated.js';
+import { loadBmcs } from '../platform/power/credentials.js';
 import { watchLoopDelay } from '../platform/process/loop-delay.js';
 import { addressOf, commonKeys, runService } from '../platform/process/run.js';
 import { systemRandom } from '../platform/random/system.js';
@@ -79,6 +80,7 @@ await runService({
         hypervisor: hypervisorOf(env, config),
         host: createProcHost(),
         state: await openFileState({ folder: config.stateDir }),
+        bmcs: await loadBmcs(config.bmcFile, systemClock),
         loopDelayMs: () => loopDelay.worstMs(),
       },
       {

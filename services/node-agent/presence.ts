@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Fenceability, NodeConditionType, NodeJudgement, NodeMode, type Node, type NodeCondition, type VmReport } from '@lockstep/sdk/v1';
 import { durationOf } from '../core/duration.js';
+import type { Finding } from '../core/fencing/bmc-check.js';
 import type { AgentParts } from './parts.js';
 import type { Reconciler } from './reconcile.js';
 import { vmReport } from './reports.js';
@@ -29,12 +30,17 @@ export class NodePresence {
     private readonly parts: AgentParts,
     private readonly view: NodeView,
     private readonly reconciler: Reconciler,
-    private readonly standing: () => Standing,
+    private readonly asked: {
+      standing: () => Standing;
+      /** What was found of the own BMC. */
+      fencing: () => Finding;
+    },
   ) {}
 
   node(): Node {
     const { config } = this.parts;
-    const standing = this.standing();
+    const standing = this.asked.standing();
+    const fencing = this.asked.fencing();
     const { memory, cpu, vmsRunning, vmsTotal } = this.view.figures();
     const notReadyReason = this.#notReady(standing);
     return {
@@ -61,8 +67,8 @@ export class NodePresence {
         })),
       },
       heartbeatAge: undefined,
-      fenceability: Fenceability.UNKNOWN,
-      fenceabilityDetail: '',
+      fenceability: fencing.fenceability,
+      fenceabilityDetail: fencing.detail,
       labels: { ...config.labels },
       agentVersion: config.version,
       hypervisorVersion: this.view.info?.version ?? '',
@@ -94,6 +100,7 @@ export class NodePresence {
   }
 
   #conditions(standing: Standing, overprovisioned: boolean): NodeCondition[] {
+    const { fenceability, detail: fencing } = this.asked.fencing();
     const late = this.view.freshness().filter(({ failure }) => failure !== '');
     const down = late.find(({ collector }) => collector === 'vms');
     const holds: [NodeConditionType, string][] = [
@@ -101,6 +108,7 @@ export class NodePresence {
       [NodeConditionType.STORE_LOST, standing.notJoined === '' ? standing.storeLost : standing.notJoined],
       [NodeConditionType.COLLECTOR_LATE, late.map(({ collector, failure }) => `${collector}: ${failure}`).join('; ')],
       [NodeConditionType.OVERPROVISIONED, overprovisioned ? 'more memory is provisioned than the node has' : ''],
+      [NodeConditionType.BMC_NOT_FENCEABLE, fenceability === Fenceability.NOT_FENCEABLE ? fencing : ''],
       [NodeConditionType.LOOP_LAG, this.lagMs > LAG_LIMIT_MS ? `the event loop was held up for ${String(Math.round(this.lagMs))} ms` : ''],
     ];
     return holds.flatMap(([type, detail]) => {

@@ -11,6 +11,7 @@ import {
 import { invalidField } from '../core/errors/catalogue.js';
 import { implement } from '../platform/rpc/implement.js';
 import { durationOf, milliseconds } from '../core/duration.js';
+import type { BmcChecks } from './bmc-checks.js';
 import type { FactsReader } from './facts-reader.js';
 import type { SourceRole } from './migration/source.js';
 import type { TargetRole } from './migration/target.js';
@@ -30,6 +31,7 @@ export interface ServiceParts {
   source: SourceRole;
   target: TargetRole;
   facts: FactsReader;
+  bmcs: BmcChecks;
   incarnation: () => bigint;
   setDebug: (enabled: boolean) => void;
 }
@@ -169,6 +171,12 @@ export function agentService(agent: ServiceParts): NodeAgentServiceImplementatio
       const limitMs = milliseconds(limit, PROBE_LIMIT_MS);
       const seen = await probe(parts.env, address, limitMs, signal);
       return { ...seen, incarnation: agent.incarnation() };
+    },
+
+    async checkBmc({ header, node }) {
+      if (node === '') throw invalidField('node', 'nothing', 'the name of a node');
+      await guard.look(header);
+      return agent.bmcs.check(node);
     },
 
     setDebug({ enabled }) {

@@ -22,6 +22,7 @@ import {
   type SimulatedNetwork,
 } from '../platform/hypervisor/simulated.js';
 import { createMemoryLogger, type MemoryLogger } from '../platform/log/memory.js';
+import { bmcsOf, type SimulatedBmc } from '../platform/power/simulated.js';
 import type { Metrics } from '../platform/metrics/metrics.js';
 import { createSeededRandom } from '../platform/random/seeded.js';
 import { createMemoryState, type MemoryState } from '../platform/state/memory.js';
@@ -73,6 +74,8 @@ export class TestBed {
   readonly doubled: string[] = [];
   readonly changes: CopyChange[] = [];
   leaderEpoch = 1n;
+  /** By node; those that a test puts here are there for every agent. */
+  readonly bmcs = new Map<string, SimulatedBmc>();
   readonly #runs = new Map<string, Set<string>>();
 
   constructor() {
@@ -190,6 +193,7 @@ export class TestBed {
       hypervisor: mortal(options.hypervisor?.(hypervisor) ?? hypervisor),
       host: createHostFigures({ totalBytes: host.info.memoryBytes }),
       state: mortal(state),
+      bmcs: bmcsOf(this.bmcs),
       metrics: options.metrics,
       loopDelayMs: options.loopDelayMs,
     };

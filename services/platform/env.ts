@@ -3,6 +3,7 @@ import type { Clock } from './clock/clock.js';
 import type { Host } from './host/host.js';
 import type { Hypervisor } from './hypervisor/hypervisor.js';
 import type { Logger } from './log/log.js';
+import type { Bmcs } from './power/power.js';
 import type { Metrics } from './metrics/metrics.js';
 import type { Random } from './random/random.js';
 import type { Peers } from './rpc/peers.js';
@@ -32,6 +33,8 @@ export interface AgentEnv extends Env {
   hypervisor: Hypervisor;
   host: Host;
   state: DurableState;
+  /** The BMCs of all nodes, the own one among them. */
+  bmcs: Bmcs;
   /** The longest time the event loop was held up since the last call, in milliseconds. Absent: not measured. */
   loopDelayMs?: (() => number) | undefined;
 }

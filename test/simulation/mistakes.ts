@@ -71,7 +71,7 @@ export const MISTAKES: Readonly<Record<string, Mutation>> = {
   'starts elsewhere before the old node gave up': {
     file: 'scheduler/vms/lifecycle.js',
     find: 'await leaveNode(leading, record);',
-    replace: '',
+    replace: 'void 0;',
   },
   'writes without checking its session': {
     file: 'scheduler/ledger.js',

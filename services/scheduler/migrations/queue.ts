@@ -168,15 +168,10 @@ export class MigrationQueue {
   private async refuse(attempt: Attempt): Promise<void> {
     const { cause } = attempt;
     await this.journal.write(attempt.id, ({ migration: { record } }) => {
-      // By a write whose outcome was not told: the VM is locked, and the next round settles it.
+      // The opening's outcome may not have been told: what is opened is settled, in the next round.
       if (record.state !== MigrationState.PENDING) throw new LockstepError('STORE_CONFLICT', 'it was opened after all');
-      return {
-        migration: {
-          state: MigrationState.ABORTED,
-          reason: cause?.reason ?? 'INTERNAL',
-          detail: `${cause?.detail ?? 'not begun'}; the guest was not touched on ${record.sourceNode}`,
-        },
-      };
+      const detail = `${cause?.detail ?? 'not begun'}; the guest was not touched on ${record.sourceNode}`;
+      return { migration: { state: MigrationState.ABORTED, reason: cause?.reason ?? 'INTERNAL', detail } };
     });
   }
 }

@@ -77,7 +77,11 @@ export async function waitsFor(attempt: Attempt, error: unknown): Promise<void> 
   const waitingReason = `${reason}: ${detail}`;
   if (isTerminal(record.state) || record.waitingReason === waitingReason) return;
   try {
-    await attempt.journal.write(attempt.id, () => ({ migration: { waitingReason } }));
+    await attempt.journal.write(attempt.id, ({ migration }) => {
+      // The close whose outcome was not told may have happened.
+      if (isTerminal(migration.record.state)) throw new LockstepError('MIGRATION_ENDED', 'it has ended after all');
+      return { migration: { waitingReason } };
+    });
   } catch (failed) {
     const why = failed instanceof LockstepError ? failed.reason : String(failed);
     attempt.log.warn(`cannot note what it waits for (${why}): ${waitingReason}`);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { GetNodeResponse, type Node, NodeConditionType, type NodeFigures, NodeJudgement } from '@lockstep/sdk/v1';
+import { Fenceability, GetNodeResponse, type Node, NodeConditionType, type NodeFigures, NodeJudgement } from '@lockstep/sdk/v1';
 import { LockstepError } from '../../core/errors/catalogue.js';
 import { formatBytes } from '../../core/placement/bytes.js';
 import { isOverprovisioned, usageOf, type NodeUsage } from '../../core/placement/snapshot.js';
@@ -41,6 +41,8 @@ function nodeOf(leading: Leading, view: NodeView, usage: NodeUsage | undefined):
     figures: told?.figures === undefined || usage === undefined ? told?.figures : withUsage(told.figures, usage),
     heartbeatAge:
       lastMessageAtMs === undefined ? undefined : durationOf(leading.env.clock.nowMs() - lastMessageAtMs),
+    fenceability: told?.fenceability ?? Fenceability.UNKNOWN,
+    fenceabilityDetail: told?.fenceabilityDetail ?? '',
     agentVersion: told?.agentVersion ?? record.agentVersion,
     hypervisorVersion: told?.hypervisorVersion ?? record.hypervisorVersion,
   };

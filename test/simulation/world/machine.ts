@@ -7,6 +7,7 @@ import { linesTo } from '@lockstep/services/platform/log/lines.js';
 import { createSeededRandom } from '@lockstep/services/platform/random/seeded.js';
 import { storeOn } from '@lockstep/services/platform/store/assemble.js';
 import { createFencer } from '@lockstep/services/fencer/fencer.js';
+import { noBmcs } from '@lockstep/services/platform/power/power.js';
 import { createNodeAgent } from '@lockstep/services/node-agent/agent.js';
 import { createScheduler } from '@lockstep/services/scheduler/scheduler.js';
 import { AgentDisk } from './agent-disk.js';
@@ -152,6 +153,7 @@ export class AgentProcess extends Process {
       hypervisor: life.mortal(this.cluster.ill(life, hypervisor)),
       host: life.mortal(createHostFigures({ totalBytes: info.memoryBytes, usedByGuestsBytes })),
       state: this.disk.state(life),
+      bmcs: noBmcs,
     };
     const agent = await createNodeAgent(
       agentEnv,

@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-import { EvidenceSource, Fenceability, NodeEvidence, NodeJudgement, type Evidence } from '@lockstep/sdk/v1';
+import {
+  EvidenceSource,
+  Fenceability,
+  NodeEvidence,
+  NodeJudgement,
+  type Evidence,
+  type FenceabilityCheck,
+} from '@lockstep/sdk/v1';
 import type { View } from '../print.js';
 import { renderFacts, type Column } from '../table.js';
 import { formatDuration, NONE } from '../units.js';
 import { colourOfState, wordOf } from '../words.js';
 
 const judgementOf = (evidence: NodeEvidence): string => wordOf(NodeJudgement, evidence.judgement);
-const fenceabilityOf = (evidence: NodeEvidence): string => wordOf(Fenceability, evidence.fenceability);
+const fenceabilityOf = (evidence: NodeEvidence | FenceabilityCheck): string => wordOf(Fenceability, evidence.fenceability);
 const throwsOf = (evidence: NodeEvidence): string =>
   evidence.throwsTotal === 0 ? NONE : `${String(evidence.throwsMissed)}/${String(evidence.throwsTotal)}`;
 
@@ -31,6 +38,13 @@ const observationColumns: readonly Column<Evidence>[] = [
   { header: 'DETAIL', text: (observation) => observation.detail, shrinks: true },
 ];
 
+const checkColumns: readonly Column<FenceabilityCheck>[] = [
+  { header: 'CHECKED BY', text: (check) => check.observer },
+  { header: 'FENCING', text: fenceabilityOf, colour: (check) => colourOfState(fenceabilityOf(check)) },
+  { header: 'AGE', text: (check) => formatDuration(check.age), align: 'right' },
+  { header: 'DETAIL', text: (check) => check.detail, shrinks: true },
+];
+
 export const evidenceView: View<NodeEvidence> = {
   columns: () => columns,
   name: (evidence) => evidence.node,
@@ -44,9 +58,13 @@ export const evidenceView: View<NodeEvidence> = {
         ['Rule', evidence.rule],
         ['Throws missed', throwsOf(evidence)],
         ['Fencing', fenceabilityOf(evidence), colourOfState(fenceabilityOf(evidence))],
+        ['Fencing, why', evidence.fenceabilityDetail],
       ],
       page.paint,
     );
-    return evidence.evidence.length === 0 ? facts : `${facts}\n${page.table(observationColumns, evidence.evidence)}`;
+    const parts = [facts];
+    if (evidence.evidence.length > 0) parts.push(page.table(observationColumns, evidence.evidence));
+    if (evidence.fenceabilityChecks.length > 0) parts.push(page.table(checkColumns, evidence.fenceabilityChecks));
+    return parts.join('\n');
   },
 };

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+import { open } from 'node:fs/promises';
+import { z } from 'zod';
+import type { Clock } from '../clock/clock.js';
+import { ConfigError, parseConfig } from '../config/load.js';
+import { createIpmiBmc, type IpmiTarget } from './ipmi.js';
+import { noBmcs, type Bmc, type Bmcs } from './power.js';
+
+/** IPMI 2.0 keeps so much of each. */
+const LONGEST_NAME = 16;
+const LONGEST_PASSWORD = 20;
+/** Of some hundreds of nodes. */
+const LARGEST_FILE_BYTES = 1024 * 1024;
+/** Everybody but the owner. */
+const OTHERS_MODE = 0o077;
+
+const ipmiSchema = z
+  .strictObject({
+    kind: z.literal('ipmi'),
+    address: z.string().min(1).max(255),
+    port: z.int().min(1).max(65_535).default(623),
+    username: z.string().min(1).max(LONGEST_NAME),
+    password: z.string().min(1).max(LONGEST_PASSWORD),
+    cipher_suite: z.int().min(0).max(255).default(17),
+    /** Its GUID, where that is not its host's UUID. */
+    guid: z.uuid().optional(),
+  })
+  .transform(
+    ({ cipher_suite, guid, kind, ...target }): IpmiTarget & { kind: 'ipmi' } => ({
+      ...target,
+      kind,
+      cipherSuite: cipher_suite,
+      expectedGuid: guid?.toLowerCase().replaceAll('-', ''),
+    }),
+  );
+
+/** All nodes' BMCs, the same file on every host: peers must check them, and any host may lead. */
+const bmcFileSchema = z
+  .strictObject({ nodes: z.record(z.string().min(1), ipmiSchema) })
+  .superRefine(({ nodes }, context) => {
+    const owners = new Map<string, string>();
+    for (const [node, { address, port }] of Object.entries(nodes)) {
+      const key = `${address}:${String(port)}`;
+      const owner = owners.get(key);
+      // Fencing one would power the other off.
+      if (owner !== undefined) {
+        context.addIssue({ code: 'custom', path: ['nodes', node, 'address'], message: `another one than ${owner}'s` });
+      }
+      owners.set(key, node);
+    }
+  });
+
+/**
+ * Reads the BMCs of all nodes. Refuses a file that anybody but its owner can read. Rejects with ConfigError, whose
+ * message names no secret. A file that is changed later counts from the next start.
+ */
+export async function loadBmcs(file: string | undefined, clock: Clock): Promise<Bmcs> {
+  if (file === undefined) return noBmcs;
+  const { nodes } = parseConfig(file, await readOwn(file), bmcFileSchema);
+  const bmcs = new Map<string, Bmc>(Object.entries(nodes).map(([node, target]) => [node, createIpmiBmc(target, clock)]));
+  return { of: (node) => bmcs.get(node) };
+}
+
+/** Who may read it is asked of the file that is open, not of its name. */
+async function readOwn(file: string): Promise<string> {
+  const refused = (what: string): ConfigError => new ConfigError(file, [{ field: '', what }]);
+  let handle;
+  try {
+    handle = await open(file, 'r');
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error';
+    throw refused(`cannot be read (${code})`);
+  }
+  try {
+    const { mode, size } = await handle.stat();
+    if ((mode & OTHERS_MODE) !== 0) throw refused(`holds passwords and others than its owner can read it; chmod 600 ${file}`);
+    if (size > LARGEST_FILE_BYTES) throw refused('larger than 1 MiB: these are no credentials');
+    return await handle.readFile('utf8');
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { CallLimit } from '../hypervisor/hypervisor.js';
+
+export type PowerState = 'on' | 'off';
+
+/** What the credentials allow, from the least; from `operator` on they may switch the power. */
+export const PRIVILEGES = ['none', 'callback', 'user', 'operator', 'administrator'] as const;
+export type Privilege = (typeof PRIVILEGES)[number];
+
+/**
+ * `unreachable`: nobody answers at its address. `wrong-credentials`: it does not know the user or the password.
+ * `no-privilege`: it knows them and refuses. `timeout`: the call's limit passed. `failed`: anything else it said.
+ */
+export type BmcFailure = 'unreachable' | 'wrong-credentials' | 'no-privilege' | 'timeout' | 'failed';
+
+/** A call to a BMC failed. The message is one line and never holds a secret. */
+export class BmcError extends Error {
+  override readonly name = 'BmcError';
+  constructor(
+    readonly kind: BmcFailure,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/**
+ * The management controller of one host, that switches its power whatever the host does. Every call has a limit and is
+ * ended hard when that passes. Calls reject with {@link BmcError}, or with Cancelled where the signal aborted.
+ */
+export interface Bmc {
+  /** Where it is reached, for people. */
+  readonly address: string;
+  /** The GUID it must have, where that is not its host's UUID; 32 hexadecimal digits in lower case. */
+  readonly expectedGuid: string | undefined;
+  powerState(call: CallLimit): Promise<PowerState>;
+  /** At once, without asking the host. A host that is off already is no error. Only reading it back proves it. */
+  powerOff(call: CallLimit): Promise<void>;
+  powerOn(call: CallLimit): Promise<void>;
+  /** 32 hexadecimal digits in lower case, in the order of the BMC's bytes; undefined: it has none. */
+  guid(call: CallLimit): Promise<string | undefined>;
+  privilege(call: CallLimit): Promise<Privilege>;
+}
+
+/** The BMCs of all nodes, as one host knows them. */
+export interface Bmcs {
+  /** Undefined: none is configured for the node. */
+  of(node: string): Bmc | undefined;
+}
+
+/** Where no BMC is configured. */
+export const noBmcs: Bmcs = { of: () => undefined };
