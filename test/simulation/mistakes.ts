@@ -100,8 +100,8 @@ export const MISTAKES: Readonly<Record<string, Mutation>> = {
   },
   'forgets what a request made': {
     file: 'scheduler/migrations/create.js',
-    find: "if (request.requestId !== '') {",
-    replace: 'if (false) {',
+    find: '...noteRequest(request.requestId, keys.migration(migration.id)),',
+    replace: '',
   },
   'lets a cancel through after the commit': {
     file: 'scheduler/migrations/attempt.js',
@@ -120,7 +120,7 @@ export const MISTAKES: Readonly<Record<string, Mutation>> = {
   },
   'promises the same memory twice': {
     file: 'scheduler/nodes/snapshot.js',
-    find: 'promises: promises(leading),',
-    replace: 'promises: [],',
+    find: 'moves: moves(leading),',
+    replace: 'moves: [],',
   },
 };
