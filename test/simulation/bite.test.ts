@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 import { bite } from './bite.js';
+import { MISTAKES } from './mistakes.js';
 
 const MAIN = fileURLToPath(new URL('../dist/simulation/main.js', import.meta.url));
 
@@ -12,4 +14,8 @@ it.each(QUICK)('finds a planted mistake: %s', async (mistake) => {
   const lines: string[] = [];
   const missed = await bite(mistake, 10, (line) => lines.push(line), MAIN);
   expect(missed, lines.join('\n')).toBe(0);
+});
+
+it.each(Object.entries(MISTAKES))('still has a place for: %s', (_name, { file, find }) => {
+  expect(readFileSync(new URL(`../../services/dist/${file}`, import.meta.url), 'utf8')).toContain(find);
 });

@@ -42,7 +42,7 @@ function reportOf(main: string, name: string, seeds: number): Promise<Report> {
       try {
         resolve(JSON.parse(text) as Report);
       } catch {
-        reject(new Error(`the run with "${name}" told nothing`));
+        reject(new Error(`the services do not run with "${name}" (above): the mistake itself is mistaken`));
       }
     });
   });

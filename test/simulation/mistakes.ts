@@ -71,7 +71,7 @@ export const MISTAKES: Readonly<Record<string, Mutation>> = {
   'starts elsewhere before the old node gave up': {
     file: 'scheduler/vms/lifecycle.js',
     find: 'await leaveNode(leading, record);',
-    replace: '',
+    replace: 'void 0;',
   },
   'writes without checking its session': {
     file: 'scheduler/ledger.js',
@@ -100,8 +100,8 @@ export const MISTAKES: Readonly<Record<string, Mutation>> = {
   },
   'forgets what a request made': {
     file: 'scheduler/migrations/create.js',
-    find: "if (request.requestId !== '') {",
-    replace: 'if (false) {',
+    find: '...noteRequest(request.requestId, keys.migration(migration.id)),',
+    replace: '',
   },
   'lets a cancel through after the commit': {
     file: 'scheduler/migrations/attempt.js',
@@ -120,7 +120,7 @@ export const MISTAKES: Readonly<Record<string, Mutation>> = {
   },
   'promises the same memory twice': {
     file: 'scheduler/nodes/snapshot.js',
-    find: 'promises: promises(leading),',
-    replace: 'promises: [],',
+    find: 'moves: moves(leading),',
+    replace: 'moves: [],',
   },
 };

@@ -48,9 +48,9 @@ export class Journal {
     const attempt = async (): Promise<OpenMigration> => {
       const open = this.read(id);
       const { migration, vm } = change(open);
-      // An end that was written before, by a write whose outcome nobody told: it stays as it is (INV-5).
+      // An end may have been written by a write whose outcome nobody told: it stays as it is (INV-5).
       const { state } = open.migration.record;
-      if (isTerminal(state) && migration?.state === state) return open;
+      if (isTerminal(state) && (migration?.state ?? state) === state) return open;
       const next = this.next(open.migration.record, migration ?? {});
       const ops: TxnOp[] = [cas(keys.migration(id), migrationCodec.encode(next), open.migration.index)];
       const nextVm: Vm | undefined =
