@@ -4,6 +4,7 @@ import type { LockstepError } from '../core/errors/catalogue.js';
 import { leaderCodec } from '../core/records/codec.js';
 import { keys } from '../core/records/keys.js';
 import { sleep, withDeadline } from '../platform/clock/clock.js';
+import { heardByMany } from '../platform/clock/heard-by-many.js';
 import type { Env } from '../platform/env.js';
 import type { Logger } from '../platform/log/log.js';
 import { LockHeld, type Entry, type Lease, type TxnOp } from '../platform/store/store.js';
@@ -217,6 +218,7 @@ class Candidate implements Leadership {
   /** A whole term: begins it, lets it be led, and sees it to its orderly end. Fails where `lead` ended too early. */
   async #serve(lease: Lease): Promise<void> {
     const ended = new AbortController();
+    heardByMany(ended.signal);
     const { leaderEpoch } = leaderCodec.decode(lease.value, lease.index);
     const end = (reason: unknown): void => {
       if (this.#term?.term === term) this.#term = undefined;

@@ -8,6 +8,8 @@ import { writeVm } from './vms/lifecycle.js';
 const APPLY_DEADLINE_MS = 15_000;
 const RECHECK_EVERY_MS = 5_000;
 const AT_ONCE = 16;
+/** A node that did not take an assignment is asked again after this, whatever changes meanwhile. */
+const PAUSE_AFTER_FAILURE_MS = 1_000;
 
 /** What a node acknowledged last of one VM: which write of the record, in which life of its agent. */
 interface Acknowledged {
@@ -23,6 +25,8 @@ interface Acknowledged {
 export class Assignments {
   private readonly acknowledged = new Map<string, Acknowledged>();
   private readonly telling = new Set<string>();
+  /** When a VM's node may be asked again, by the monotonic clock; of those it did not take. */
+  private readonly notBefore = new Map<string, number>();
 
   constructor(private readonly leading: Leading) {}
 
@@ -54,7 +58,7 @@ export class Assignments {
     const { placement, desired, id } = record;
     // While a migration is open both agents listen to it alone.
     if (placement?.migrationId !== '' || desired === VmDesired.UNMANAGED) return false;
-    if (this.telling.has(id)) return false;
+    if (this.telling.has(id) || (this.notBefore.get(id) ?? 0) > this.leading.env.clock.nowMs()) return false;
     const node = this.leading.nodes.node(placement.node);
     if (node?.connected !== true) return false;
     const known = this.acknowledged.get(id);
@@ -76,7 +80,12 @@ export class Assignments {
         { deadlineMs: APPLY_DEADLINE_MS, signal: this.leading.term.ended },
       );
       this.acknowledged.set(id, { node: placement.node, incarnation, index });
+      this.notBefore.delete(id);
     } catch (error) {
+      this.notBefore.set(id, this.leading.env.clock.nowMs() + PAUSE_AFTER_FAILURE_MS);
+      this.leading.env.clock.after(PAUSE_AFTER_FAILURE_MS, () => {
+        this.tellAll();
+      });
       const reason = error instanceof LockstepError ? error.reason : 'INTERNAL';
       this.leading.env.log.child(`assign/${name}`).warn(`${placement.node} did not take it (${reason})`, { error });
       await this.renew(stored, error);
@@ -84,7 +93,7 @@ export class Assignments {
       this.telling.delete(id);
     }
     // What changed meanwhile, and what did not fit among those told at once.
-    if (this.acknowledged.get(id)?.index === index) this.tellAll();
+    this.tellAll();
   }
 
   /**
