@@ -6,7 +6,7 @@ import { isTerminal, mayFollow } from '../../core/migration/transitions.js';
 import { migrationCodec, vmCodec, type Stored } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
 import type { TxnOp } from '../../platform/store/store.js';
-import { retryLost } from '../ledger.js';
+import { retryLost } from '../../membership/ledger.js';
 import type { Leading } from '../term.js';
 
 /** A migration and its VM as the leader last wrote or read them. */
