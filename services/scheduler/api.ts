@@ -21,6 +21,7 @@ import type { MigrationQueue } from './migrations/queue.js';
 import { explainPlacement } from './nodes/choose.js';
 import { findNode, nodeNow, nodesNow } from './nodes/view.js';
 import { pageOf } from './pages.js';
+import { recoverNode } from './recovery/recover-node.js';
 import type { Leading } from './term.js';
 import { defineVm } from './vms/define.js';
 import { findVm } from './vms/find.js';
@@ -118,6 +119,9 @@ export function createApi(
       for await (const { snapshot, changed, gone } of watchMessages(env.clock, nodeSource(led()), [signal, led().leading.term.ended])) {
         yield WatchNodesResponse.create({ snapshot, changed, gone });
       }
+    },
+    async recoverNode(request) {
+      return await recoverNode(led().leading, request);
     },
     explainPlacement: async ({ vm }) => Promise.resolve(explainPlacement(led().leading, findVm(led().leading, vm).record)),
     getCluster: async () => Promise.resolve({ cluster: await clusterOf(env, leader(), led()) }),

@@ -26,6 +26,7 @@ import { countMigrations } from './metrics.js';
 import { keepHistoryBounded } from './migrations/history.js';
 import { MigrationQueue } from './migrations/queue.js';
 import { createOrders } from './orders.js';
+import { Recovery } from './recovery/recovery.js';
 import { RecordCache } from './record-cache.js';
 import type { Leading } from './term.js';
 
@@ -106,6 +107,8 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
     migrations: new RecordCache(keys.migrations, migrationCodec, env.log.child('migrations')),
     options: await readOptions(env),
     creating: new Set(),
+    rehoming: new Map(),
+    noTarget: new Map(),
   };
   await Promise.all([leading.vms.open(env.store, term.ended), leading.migrations.open(env.store, term.ended)]);
   countMigrations(leading);
@@ -113,6 +116,8 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
   const assignments = new Assignments(leading);
   queue.start();
   assignments.start();
+  const recovery = new Recovery(leading);
+  recovery.start();
   keepHistoryBounded(leading);
   return { leading, queue };
 }

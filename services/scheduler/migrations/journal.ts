@@ -19,6 +19,8 @@ export interface OpenMigration {
 export interface JournalChange {
   migration?: Partial<Migration>;
   vm?: Partial<Vm>;
+  /** What the decision rests on beside the records: it must still hold when the change is written. */
+  holds?: readonly TxnOp[];
 }
 
 /**
@@ -47,7 +49,7 @@ export class Journal {
   async write(id: string, change: (open: OpenMigration) => JournalChange): Promise<OpenMigration> {
     const attempt = async (): Promise<OpenMigration> => {
       const open = this.read(id);
-      const { migration, vm } = change(open);
+      const { migration, vm, holds = [] } = change(open);
       // An end may have been written by a write whose outcome nobody told: it stays as it is (INV-5).
       const { state } = open.migration.record;
       if (isTerminal(state) && (migration?.state ?? state) === state) return open;
@@ -56,7 +58,7 @@ export class Journal {
       const nextVm: Vm | undefined =
         vm === undefined ? undefined : { ...open.vm.record, ...vm, updateTime: this.leading.env.clock.wallTime() };
       if (nextVm !== undefined) ops.push(cas(keys.vm(nextVm.id), vmCodec.encode(nextVm), open.vm.index));
-      const index = await this.leading.ledger.write(ops);
+      const index = await this.leading.ledger.write([...holds, ...ops]);
       const etag = index.toString();
       const written = { record: { ...next, etag }, index };
       this.leading.migrations.put(id, written);
