@@ -25,6 +25,7 @@ import type { MigrationQueue } from './migrations/queue.js';
 import { explainPlacement } from './nodes/choose.js';
 import { findNode, nodesNow } from './nodes/view.js';
 import { pageOf } from '../membership/pages.js';
+import { recoverNode } from './recovery/recover-node.js';
 import { indexOfToken, tokenOf } from './resume-token.js';
 import type { Leading } from './term.js';
 import { defineVm } from './vms/define.js';
@@ -127,6 +128,9 @@ export function createApi(
       for await (const { snapshot, changed, gone, index } of watchMessages(env.clock, nodeSource(leading), options)) {
         yield WatchNodesResponse.create({ snapshot, changed, gone, resumeToken: tokenOf('nodes', index) });
       }
+    },
+    async recoverNode(request) {
+      return await recoverNode(led().leading, request);
     },
     explainPlacement: async ({ vm }) => Promise.resolve(explainPlacement(led().leading, findVm(led().leading, vm).record)),
     listEvents: async (request) => Promise.resolve(listEvents(led().leading, request)),

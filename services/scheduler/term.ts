@@ -29,4 +29,8 @@ export interface Leading {
   options: ClusterOptions | undefined;
   /** VMs whose migration is being written down right now. */
   creating: Set<string>;
+  /** VMs on their way to a node by a decision that is being written down: their room there is taken (INV-6). */
+  rehoming: Map<string, string>;
+  /** VMs that no node can take now, and why, node by node. */
+  noTarget: Map<string, string>;
 }

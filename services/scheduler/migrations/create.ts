@@ -69,7 +69,7 @@ function plan(leading: Leading, request: CreateMigrationRequest): Migration {
     });
   }
   const { status } = withStatus(leading, vm);
-  if (status?.state === VmState.UNKNOWN) {
+  if (status?.reason === 'NODE_UNREACHABLE' || status?.reason === 'HOST_OFF') {
     throw new LockstepError('NODE_UNREACHABLE', status.detail, { node: source, vm: vm.name });
   }
   const live = status?.state === VmState.RUNNING || status?.state === VmState.PAUSED;
