@@ -24,14 +24,15 @@ import { createMigration } from './migrations/create.js';
 import type { MigrationQueue } from './migrations/queue.js';
 import { explainPlacement } from './nodes/choose.js';
 import { findNode, nodesNow } from './nodes/view.js';
-import { pageOf } from './pages.js';
+import { pageOf } from '../membership/pages.js';
+import { recoverNode } from './recovery/recover-node.js';
 import { indexOfToken, tokenOf } from './resume-token.js';
 import type { Leading } from './term.js';
 import { defineVm } from './vms/define.js';
 import { findVm } from './vms/find.js';
 import { restartVm, startVm, stopVm, undefineVm } from './vms/lifecycle.js';
 import { withStatus } from './vms/status.js';
-import { watchMessages, type WatchOptions } from './watch.js';
+import { watchMessages, type WatchOptions } from '../membership/watch.js';
 import { byName, eventSource, migrationSource, newestFirst, nodeSource, vmSource } from './watch-sources.js';
 
 /** Where the leading replica's work lies. */
@@ -127,6 +128,9 @@ export function createApi(
       for await (const { snapshot, changed, gone, index } of watchMessages(env.clock, nodeSource(leading), options)) {
         yield WatchNodesResponse.create({ snapshot, changed, gone, resumeToken: tokenOf('nodes', index) });
       }
+    },
+    async recoverNode(request) {
+      return await recoverNode(led().leading, request);
     },
     explainPlacement: async ({ vm }) => Promise.resolve(explainPlacement(led().leading, findVm(led().leading, vm).record)),
     listEvents: async (request) => Promise.resolve(listEvents(led().leading, request)),

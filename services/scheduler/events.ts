@@ -2,7 +2,7 @@
 import { ListEventsResponse, type Event, type ListEventsRequest } from '@lockstep/sdk/v1';
 import { keys } from '../core/records/keys.js';
 import type { History } from './history.js';
-import { pageOf } from './pages.js';
+import { pageOf } from '../membership/pages.js';
 import type { Leading } from './term.js';
 
 /** What is kept of events. */

@@ -5,7 +5,7 @@ import { migrationCodec } from '../core/records/codec.js';
 import { createMemoryLogger } from '../platform/log/memory.js';
 import { toPrune } from './history.js';
 import { migrationHistory } from './migrations/history.js';
-import { RecordCache } from './record-cache.js';
+import { RecordCache } from '../membership/record-cache.js';
 
 const NOW = Date.UTC(2030, 0, 1);
 const DAY = 24 * 3_600_000;

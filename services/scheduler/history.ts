@@ -2,7 +2,7 @@
 import { keys } from '../core/records/keys.js';
 import type { Stored } from '../core/records/codec.js';
 import type { TxnOp } from '../platform/store/store.js';
-import type { RecordCache } from './record-cache.js';
+import type { RecordCache } from '../membership/record-cache.js';
 import type { Leading } from './term.js';
 
 /** One kind of record that is kept for a while after it has ended. */

@@ -21,15 +21,16 @@ import type { Env } from '../platform/env.js';
 import { forwardToLeader } from '../platform/rpc/forward.js';
 import { createApi, type LeaderDesk } from './api.js';
 import { Assignments } from './assign.js';
+import { createLedger } from '../membership/ledger.js';
 import { eventHistory } from './events.js';
 import { keepBounded } from './history.js';
-import { createLedger } from './ledger.js';
 import { limitsOf } from './limits.js';
 import { countMigrations } from './metrics.js';
 import { migrationHistory } from './migrations/history.js';
 import { MigrationQueue } from './migrations/queue.js';
 import { createOrders } from './orders.js';
-import { RecordCache } from './record-cache.js';
+import { Recovery } from './recovery/recovery.js';
+import { RecordCache } from '../membership/record-cache.js';
 import type { Leading } from './term.js';
 
 export interface SchedulerConfig {
@@ -112,6 +113,8 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
     prunedUpTo: await readPruned(env),
     options: await readOptions(env),
     creating: new Set(),
+    rehoming: new Map(),
+    noTarget: new Map(),
   };
   const caches = [leading.vms, leading.migrations, leading.eventRecords];
   await Promise.all(caches.map((cache) => cache.open(env.store, term.ended)));
@@ -120,6 +123,8 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
   const assignments = new Assignments(leading);
   queue.start();
   assignments.start();
+  const recovery = new Recovery(leading);
+  recovery.start();
   keepBounded(leading, migrationHistory(leading));
   keepBounded(leading, eventHistory(leading));
   return { leading, queue };

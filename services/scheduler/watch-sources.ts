@@ -6,10 +6,10 @@ import { keys, nameOf } from '../core/records/keys.js';
 import { storeTrouble } from '../platform/store/trouble.js';
 import type { MigrationQueue } from './migrations/queue.js';
 import { nodeNow, nodesNow } from './nodes/view.js';
-import type { RecordCache } from './record-cache.js';
+import type { RecordCache } from '../membership/record-cache.js';
 import type { Leading } from './term.js';
 import { withStatus } from './vms/status.js';
-import type { WatchSource } from './watch.js';
+import type { WatchSource } from '../membership/watch.js';
 
 /** VMs with their live state. A resumed watch is told all of them: what their nodes said meanwhile is in no store. */
 export function vmSource(leading: Leading): WatchSource<Vm> {

@@ -13,9 +13,9 @@ import { isTerminal } from '../../core/migration/transitions.js';
 import { migrationCodec } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
 import type { TxnOp } from '../../platform/store/store.js';
-import { LostTransaction } from '../ledger.js';
+import { LostTransaction } from '../../membership/ledger.js';
 import { checkTarget, chooseNode } from '../nodes/choose.js';
-import { checkRequestId, earlierResult, noteRequest } from '../requests.js';
+import { checkRequestId, earlierResult, noteRequest } from '../../membership/requests.js';
 import type { Leading } from '../term.js';
 import { findVm } from '../vms/find.js';
 import { withStatus } from '../vms/status.js';
@@ -74,7 +74,7 @@ function plan(leading: Leading, request: CreateMigrationRequest): Migration {
     });
   }
   const { status } = withStatus(leading, vm);
-  if (status?.state === VmState.UNKNOWN) {
+  if (status?.reason === 'NODE_UNREACHABLE' || status?.reason === 'HOST_OFF') {
     throw new LockstepError('NODE_UNREACHABLE', status.detail, { node: source, vm: vm.name });
   }
   const live = status?.state === VmState.RUNNING || status?.state === VmState.PAUSED;
