@@ -17,6 +17,8 @@ const UNARY_DEADLINE_MS = 10_000;
 const WINDOW = 32;
 /** Of a stream's messages, one of so many goes encoded, the first among them. */
 const ENCODED_OF_A_STREAM = 16;
+/** Where every agent listens on its host. */
+export const AGENT_PORT = ':7701';
 /** Until a host without power is found not to answer a connection. */
 const CONNECT_LIMIT_MS = 5_000;
 
@@ -243,7 +245,7 @@ class Call {
   }
 
   #isOrder(): boolean {
-    return this.#to.startsWith('n') && !this.method.responseStream;
+    return this.address.endsWith(AGENT_PORT) && !this.method.responseStream;
   }
 
   #arrive(bytes: Uint8Array, untilMs: number | undefined, connection: Connection, first: boolean): void {

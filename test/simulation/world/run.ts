@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Cluster } from './cluster.js';
-import { useLightSignals } from './light-signals.js';
 import { Nemesis } from './nemesis.js';
 import type { Plan } from './plan.js';
 import { RestChecker } from './rest.js';
 import type { Violation } from './violations.js';
 import { Workload } from './workload.js';
-
-useLightSignals();
 
 /** How much time passes between two looks at the whole. */
 const STRIDE_MS = 250;
