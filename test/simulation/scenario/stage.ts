@@ -2,7 +2,7 @@
 import { VmDesired, vmDesiredToJSON, VmState, vmStateToJSON } from '@lockstep/sdk/v1';
 import { HypervisorError } from '@lockstep/services/platform/hypervisor/hypervisor.js';
 import { Cluster } from '../world/cluster.js';
-import { Desk } from '../world/desk.js';
+import { Operator } from '../world/operator.js';
 import type { AgentProcess } from '../world/machine.js';
 import { planOf } from '../world/plan.js';
 import type { Recovery, Scenario, ScenarioVm, VmFaults } from './format.js';
@@ -19,7 +19,7 @@ const LOOK_MS = 1_000;
 /** A scenario's cluster as it is when its timeline begins, and what is noted of it meanwhile. */
 export class Stage {
   readonly cluster: Cluster;
-  readonly desk: Desk;
+  readonly desk: Operator;
   readonly fenced = new Set<string>();
   readonly recoveries: Recovery[] = [];
   readonly ids = new Map<string, string>();
@@ -38,7 +38,7 @@ export class Stage {
       cpus,
     }));
     this.cluster = new Cluster(plan, sink, hosts);
-    this.desk = new Desk(this.cluster);
+    this.desk = new Operator(this.cluster);
     this.cluster.onHypervisorCall = (host, method, args) => this.#refusal(host, method, args);
     this.cluster.records.onNode = ({ name, fencedBy }) => {
       if (fencedBy !== '') this.fenced.add(name);

@@ -174,6 +174,7 @@ export class AgentProcess extends Process {
 /** A replica of the Scheduler or of the Fencer. */
 export class ReplicaProcess extends Process {
   #close: (() => Promise<void>) | undefined;
+  #leads: () => boolean = () => false;
 
   constructor(
     cluster: Cluster,
@@ -187,6 +188,11 @@ export class ReplicaProcess extends Process {
     return `${this.site}:${this.role === 'scheduler' ? '7700' : '7702'}`;
   }
 
+  /** Whether it takes itself for the leader. */
+  get leads(): boolean {
+    return this.alive && this.#leads();
+  }
+
   async close(): Promise<void> {
     await this.#close?.();
   }
@@ -197,6 +203,7 @@ export class ReplicaProcess extends Process {
     this.cluster.rpc.serve(this.address, life, replica.implementation);
     replica.start(this.address);
     this.#close = () => replica.close();
+    this.#leads = () => replica.leader().kind === 'self';
     return () => undefined;
   }
 }
