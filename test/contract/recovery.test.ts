@@ -84,7 +84,7 @@ describe('a host that dies', () => {
   });
 
   it('in the middle of a move to it loses nothing: the recovery reads placements and migrations (ancestor 21)', async () => {
-    const vm = await vmOn('n1', 'a', { memoryMib: 256, behaviour: 'dirty-bytes-per-second="40000000"' });
+    const vm = await vmOn('n1', 'a', { memoryMib: 256, behaviour: 'dirty-rate="40MiB" resident="256MiB"' });
     const { migration } = await lockstep.scheduler.createMigration({ vm: vm.id, targetNode: 'n2', mode: MigrationMode.LIVE_ONLY });
     const id = migration?.id ?? '';
     await expect.poll(async () => (await lockstep.scheduler.getMigration({ id })).migration?.state, WAIT).toBe(MigrationState.TRANSFERRING);
@@ -100,7 +100,7 @@ describe('a host that dies', () => {
   });
 
   it('as the target of a move has the guest run on at its source', async () => {
-    const vm = await vmOn('n1', 'a', { memoryMib: 256, behaviour: 'dirty-bytes-per-second="40000000"' });
+    const vm = await vmOn('n1', 'a', { memoryMib: 256, behaviour: 'dirty-rate="40MiB" resident="256MiB"' });
     const boot = cluster.hosts.get('n1')?.guest(vm.id)?.memory().boot;
     const { migration } = await lockstep.scheduler.createMigration({ vm: vm.id, targetNode: 'n2', mode: MigrationMode.LIVE_ONLY });
     const id = migration?.id ?? '';

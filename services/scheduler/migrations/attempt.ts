@@ -152,6 +152,12 @@ export class Attempt {
     return true;
   }
 
+  /** A host without power closes no connection: what waits for one that is proven off is ended and settled. */
+  heedProofs(): void {
+    const off = this.offProof(MigrationRole.SOURCE) ?? this.offProof(MigrationRole.TARGET);
+    if (off !== undefined) this.giveUpLive('HOST_OFF', `${off.node} is proven off`);
+  }
+
   /** There is no way back any more: a wish to stop cannot be granted, and what is waited for now is the end. */
   goForward(): void {
     this.cancelRequested = false;

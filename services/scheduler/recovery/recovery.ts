@@ -136,7 +136,7 @@ function candidateOf({ id, name, spec, desired }: Vm): Candidate {
 
 /** Whether a VM is on a host that is proven off, and is to be somewhere else. */
 export function isToRecover(leading: Leading, { placement, desired }: Vm): boolean {
-  if (placement === undefined || placement.migrationId !== '') return false;
+  if (placement?.migrationId !== '') return false;
   if (desired === VmDesired.DISABLED || desired === VmDesired.UNMANAGED) return false;
   return proofOf(leading, placement.node) !== undefined;
 }
