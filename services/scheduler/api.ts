@@ -18,6 +18,7 @@ import { implement } from '../platform/rpc/implement.js';
 import { clusterOf } from './cluster.js';
 import { createMigration } from './migrations/create.js';
 import type { MigrationQueue } from './migrations/queue.js';
+import { networkApi } from './networks/networks.js';
 import { explainPlacement } from './nodes/choose.js';
 import { findNode, nodeNow, nodesNow } from './nodes/view.js';
 import { pageOf } from './pages.js';
@@ -119,6 +120,7 @@ export function createApi(
         yield WatchNodesResponse.create({ snapshot, changed, gone });
       }
     },
+    ...networkApi(() => led().leading),
     explainPlacement: async ({ vm }) => Promise.resolve(explainPlacement(led().leading, findVm(led().leading, vm).record)),
     getCluster: async () => Promise.resolve({ cluster: await clusterOf(env, leader(), led()) }),
   });

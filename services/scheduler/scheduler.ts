@@ -4,7 +4,7 @@ import {
   type ClusterOptions,
   type SchedulerServiceImplementation,
 } from '@lockstep/sdk/v1';
-import { migrationCodec, optionsCodec, vmCodec } from '../core/records/codec.js';
+import { migrationCodec, networkCodec, optionsCodec, vmCodec } from '../core/records/codec.js';
 import { keys } from '../core/records/keys.js';
 import {
   createLeadership,
@@ -25,6 +25,7 @@ import { limitsOf } from './limits.js';
 import { countMigrations } from './metrics.js';
 import { keepHistoryBounded } from './migrations/history.js';
 import { MigrationQueue } from './migrations/queue.js';
+import { NetworkAssignments } from './networks/apply.js';
 import { createOrders } from './orders.js';
 import { RecordCache } from './record-cache.js';
 import type { Leading } from './term.js';
@@ -104,15 +105,21 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
     orders: createOrders(env, term, nodes),
     vms: new RecordCache(keys.vms, vmCodec, env.log.child('vms')),
     migrations: new RecordCache(keys.migrations, migrationCodec, env.log.child('migrations')),
+    networks: new RecordCache(keys.networks, networkCodec, env.log.child('networks')),
     options: await readOptions(env),
     creating: new Set(),
   };
-  await Promise.all([leading.vms.open(env.store, term.ended), leading.migrations.open(env.store, term.ended)]);
+  await Promise.all([
+    leading.vms.open(env.store, term.ended),
+    leading.migrations.open(env.store, term.ended),
+    leading.networks.open(env.store, term.ended),
+  ]);
   countMigrations(leading);
   const queue = new MigrationQueue(leading, () => limitsOf(leading.options));
   const assignments = new Assignments(leading);
   queue.start();
   assignments.start();
+  new NetworkAssignments(leading).start();
   keepHistoryBounded(leading);
   return { leading, queue };
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { ClusterOptions, Migration, Vm } from '@lockstep/sdk/v1';
+import type { ClusterOptions, Migration, Network, Vm } from '@lockstep/sdk/v1';
 import type { NodeStreams } from '../membership/node-streams.js';
 import type { Term } from '../membership/leadership.js';
 import type { Env } from '../platform/env.js';
@@ -17,6 +17,7 @@ export interface Leading {
   ledger: Ledger;
   vms: RecordCache<Vm>;
   migrations: RecordCache<Migration>;
+  networks: RecordCache<Network>;
   nodes: NodeStreams;
   orders: Orders;
   /** What an operator set for the whole cluster; undefined: nothing. */

@@ -6,6 +6,7 @@ import { addCompletionCommands } from './commands/completion.js';
 import { addDevCommand } from './commands/dev.js';
 import { addFenceCommands } from './commands/fence.js';
 import { addMigrationCommands } from './commands/migration.js';
+import { addNetworkCommands } from './commands/network.js';
 import { addNodeCommands } from './commands/node.js';
 import { addVersionCommand, ownVersion } from './commands/version.js';
 import { addVmCommands } from './commands/vm.js';
@@ -49,6 +50,7 @@ export function buildProgram(terminal: Terminal, exitWith: (exitCode: number) =>
   addNodeCommands(program, terminal);
   addVmCommands(program, terminal);
   addMigrationCommands(program, terminal);
+  addNetworkCommands(program, terminal);
   addClusterCommands(program, terminal);
   addFenceCommands(program, terminal);
   addDevCommand(program, exitWith);

@@ -35,6 +35,8 @@ export const CATALOGUE = {
   VM_NOT_FOUND: { status: 'NOT_FOUND', hint: 'lockstep vm list' },
   NODE_NOT_FOUND: { status: 'NOT_FOUND', hint: 'lockstep node list' },
   MIGRATION_NOT_FOUND: { status: 'NOT_FOUND', hint: 'lockstep migration list' },
+  NETWORK_NOT_FOUND: { status: 'NOT_FOUND', hint: 'lockstep network list' },
+  NETWORK_NAME_TAKEN: { status: 'ALREADY_EXISTS', hint: 'lockstep network show {network}' },
   VM_NAME_TAKEN: { status: 'ALREADY_EXISTS', hint: 'lockstep vm show {vm}' },
   VM_ID_TAKEN: { status: 'ALREADY_EXISTS', hint: 'lockstep vm show {vm}' },
 
@@ -47,6 +49,8 @@ export const CATALOGUE = {
   NODE_LIMIT: { status: 'FAILED_PRECONDITION', hint: 'lockstep vm show {vm}' },
   NO_FIT: { status: 'FAILED_PRECONDITION', hint: 'lockstep node show {node}' },
   NO_TARGET: { status: 'FAILED_PRECONDITION', hint: 'lockstep node list' },
+  BRIDGE_MISSING: { status: 'FAILED_PRECONDITION', hint: 'lockstep network list' },
+  NETWORK_IN_USE: { status: 'FAILED_PRECONDITION', hint: 'lockstep vm list' },
   MIGRATION_ENDED: { status: 'FAILED_PRECONDITION', hint: 'lockstep migration show {migration}' },
   PAST_POINT_OF_NO_RETURN: { status: 'FAILED_PRECONDITION', hint: 'lockstep migration watch {migration}' },
   ETAG_MISMATCH: { status: 'ABORTED', hint: 'lockstep vm show {vm}' },
