@@ -42,6 +42,7 @@ export async function startPart(lab: Lab, host: HostLayout, part: Part): Promise
   part.prepare(lab, host);
   await launch({
     argv: [...inside(host), ...part.argv(lab, host)],
+    env: part.env?.(lab) ?? {},
     pidFile: pidFileOf(host, part.name),
     logFile: logFileOf(host, part.name),
   });

@@ -21,13 +21,13 @@ import type { MigrationQueue } from './migrations/queue.js';
 import { networkApi } from './networks/networks.js';
 import { explainPlacement } from './nodes/choose.js';
 import { findNode, nodeNow, nodesNow } from './nodes/view.js';
-import { pageOf } from './pages.js';
+import { pageOf } from '../membership/pages.js';
 import type { Leading } from './term.js';
 import { defineVm } from './vms/define.js';
 import { findVm } from './vms/find.js';
 import { restartVm, startVm, stopVm, undefineVm } from './vms/lifecycle.js';
 import { withStatus } from './vms/status.js';
-import { watchMessages, type WatchSource } from './watch.js';
+import { watchMessages, type WatchSource } from '../membership/watch.js';
 
 /** Where the leading replica's work lies. */
 export interface LeaderDesk {

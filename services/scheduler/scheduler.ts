@@ -20,14 +20,14 @@ import type { Env } from '../platform/env.js';
 import { forwardToLeader } from '../platform/rpc/forward.js';
 import { createApi, type LeaderDesk } from './api.js';
 import { Assignments } from './assign.js';
-import { createLedger } from './ledger.js';
+import { createLedger } from '../membership/ledger.js';
 import { limitsOf } from './limits.js';
 import { countMigrations } from './metrics.js';
 import { keepHistoryBounded } from './migrations/history.js';
 import { MigrationQueue } from './migrations/queue.js';
 import { NetworkAssignments } from './networks/apply.js';
 import { createOrders } from './orders.js';
-import { RecordCache } from './record-cache.js';
+import { RecordCache } from '../membership/record-cache.js';
 import type { Leading } from './term.js';
 
 export interface SchedulerConfig {

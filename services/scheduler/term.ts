@@ -3,9 +3,9 @@ import type { ClusterOptions, Migration, Network, Vm } from '@lockstep/sdk/v1';
 import type { NodeStreams } from '../membership/node-streams.js';
 import type { Term } from '../membership/leadership.js';
 import type { Env } from '../platform/env.js';
-import type { Ledger } from './ledger.js';
+import type { Ledger } from '../membership/ledger.js';
 import type { Orders } from './orders.js';
-import type { RecordCache } from './record-cache.js';
+import type { RecordCache } from '../membership/record-cache.js';
 
 /**
  * What the leading Scheduler works with from taking the leadership to losing it. Nothing of it outlives the term: the

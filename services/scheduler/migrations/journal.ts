@@ -2,11 +2,12 @@
 import type { Migration} from '@lockstep/sdk/v1';
 import { MigrationState, type Vm } from '@lockstep/sdk/v1';
 import { LockstepError } from '../../core/errors/catalogue.js';
+import { pointAfterState } from '../../core/migration/points.js';
 import { isTerminal, mayFollow } from '../../core/migration/transitions.js';
 import { migrationCodec, vmCodec, type Stored } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
 import type { TxnOp } from '../../platform/store/store.js';
-import { retryLost } from '../ledger.js';
+import { retryLost } from '../../membership/ledger.js';
 import type { Leading } from '../term.js';
 
 /** A migration and its VM as the leader last wrote or read them. */
@@ -65,7 +66,12 @@ export class Journal {
       this.leading.vms.put(nextVm.id, writtenVm);
       return { migration: written, vm: writtenVm };
     };
-    return await this.inTurn(id, () => retryLost(this.leading.env, attempt));
+    const before = this.leading.migrations.get(id)?.record.state;
+    const written = await this.inTurn(id, () => retryLost(this.leading.env, attempt));
+    const { state } = written.migration.record;
+    const point = state === before ? undefined : pointAfterState(state);
+    if (point !== undefined) await this.leading.env.points(point);
+    return written;
   }
 
   private next(before: Migration, change: Partial<Migration>): Migration {

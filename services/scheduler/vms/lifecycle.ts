@@ -3,7 +3,7 @@ import { VmDesired, VmState, type Vm } from '@lockstep/sdk/v1';
 import { LockstepError } from '../../core/errors/catalogue.js';
 import { vmCodec, type Stored } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
-import { retryLost } from '../ledger.js';
+import { retryLost } from '../../membership/ledger.js';
 import { openMigrationOf } from '../migrations/create.js';
 import type { MigrationQueue } from '../migrations/queue.js';
 import { durationOf } from '../../core/duration.js';
