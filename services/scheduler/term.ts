@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { ClusterOptions, Migration, Network, Vm } from '@lockstep/sdk/v1';
+import type { ClusterOptions, Event, Migration, Network, Vm } from '@lockstep/sdk/v1';
+import type { EventLog } from '../membership/events.js';
 import type { NodeStreams } from '../membership/node-streams.js';
 import type { Term } from '../membership/leadership.js';
 import type { Env } from '../platform/env.js';
@@ -18,6 +19,11 @@ export interface Leading {
   vms: RecordCache<Vm>;
   migrations: RecordCache<Migration>;
   networks: RecordCache<Network>;
+  /** Written by both leaders; read here. */
+  eventRecords: RecordCache<Event>;
+  events: EventLog;
+  /** By kind of record: the index up to which its history was pruned. */
+  prunedUpTo: Map<string, bigint>;
   nodes: NodeStreams;
   orders: Orders;
   /** What an operator set for the whole cluster; undefined: nothing. */

@@ -5,8 +5,8 @@ import { invalidField, LockstepError } from '../../core/errors/catalogue.js';
 import { checkBeside, checkNetwork } from '../../core/networks/check.js';
 import { networkCodec, type Stored } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
-import { LostTransaction } from '../ledger.js';
-import { checkRequestId, earlierResult, noteRequest } from '../requests.js';
+import { LostTransaction } from '../../membership/ledger.js';
+import { checkRequestId, earlierResult, noteRequest } from '../../membership/requests.js';
 import type { Leading } from '../term.js';
 
 const NO_INDEX = 0n;

@@ -173,6 +173,7 @@ export class AgentProcess extends Process {
 /** A replica of the Scheduler or of the Fencer. */
 export class ReplicaProcess extends Process {
   #close: (() => Promise<void>) | undefined;
+  #leads: () => boolean = () => false;
 
   constructor(
     cluster: Cluster,
@@ -186,6 +187,11 @@ export class ReplicaProcess extends Process {
     return `${this.site}:${this.role === 'scheduler' ? '7700' : '7702'}`;
   }
 
+  /** Whether it takes itself for the leader. */
+  get leads(): boolean {
+    return this.alive && this.#leads();
+  }
+
   async close(): Promise<void> {
     await this.#close?.();
   }
@@ -196,6 +202,7 @@ export class ReplicaProcess extends Process {
     this.cluster.rpc.serve(this.address, life, replica.implementation);
     replica.start(this.address);
     this.#close = () => replica.close();
+    this.#leads = () => replica.leader().kind === 'self';
     return () => undefined;
   }
 }
