@@ -4,6 +4,7 @@ import { chassisPower } from './bmc-device.js';
 import { bmcAfterCrash, endBmc, setBmcMode } from './bmc.js';
 import { serversOf } from './configs.js';
 import { hasState, readClaim, removeState, requireOwn, writeClaim } from './claim.js';
+import { closeDisks } from './disks.js';
 import { ensureImages } from './guests.js';
 import { boot, isBooted, killEverything, setPower } from './host.js';
 import type { HostLayout, Lab } from './layout.js';
@@ -112,6 +113,7 @@ export async function down(
       await endBmc(host);
       await endWatchdog(host);
     });
+    await closeDisks(lab);
     await removeNetwork(lab);
     removeContext(contextNameOf(lab), claim?.contextFile ?? contextFile(env));
     removeState(lab);

@@ -2,6 +2,7 @@
 import type { Migration} from '@lockstep/sdk/v1';
 import { MigrationState, type Vm } from '@lockstep/sdk/v1';
 import { LockstepError } from '../../core/errors/catalogue.js';
+import { pointAfterState } from '../../core/migration/points.js';
 import { isTerminal, mayFollow } from '../../core/migration/transitions.js';
 import { migrationCodec, vmCodec, type Stored } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
@@ -65,7 +66,12 @@ export class Journal {
       this.leading.vms.put(nextVm.id, writtenVm);
       return { migration: written, vm: writtenVm };
     };
-    return await this.inTurn(id, () => retryLost(this.leading.env, attempt));
+    const before = this.leading.migrations.get(id)?.record.state;
+    const written = await this.inTurn(id, () => retryLost(this.leading.env, attempt));
+    const { state } = written.migration.record;
+    const point = state === before ? undefined : pointAfterState(state);
+    if (point !== undefined) await this.leading.env.points(point);
+    return written;
   }
 
   private next(before: Migration, change: Partial<Migration>): Migration {

@@ -134,6 +134,7 @@ export class MigrationQueue {
     this.attempts.set(id, attempt);
     this.waiting.delete(id);
     try {
+      await this.leading.env.points('scheduler/taken-up');
       await how(attempt);
     } catch (error) {
       attempt.blame(error);

@@ -68,7 +68,6 @@ async function openShutdownMove(attempt: Attempt): Promise<void> {
     };
   });
   attempt.startedAtMs = env.clock.nowMs();
-  await env.points('scheduler/shutting-down');
 }
 
 /** What the journal says when the guest is to be shut down, of a move that began so or that fell back to it. */
@@ -91,7 +90,7 @@ export function obstacleAtTarget(attempt: Attempt): string | undefined {
 
 /** The guest shuts down within its limit or is forced, and the source gives it up: one order, which may be repeated. */
 async function leaveSource(attempt: Attempt): Promise<void> {
-  const { env, term } = attempt.leading;
+  const { term } = attempt.leading;
   await attempt.step(
     MigrationStep.STOP_SOURCE,
     SOURCE,
@@ -105,7 +104,6 @@ async function leaveSource(attempt: Attempt): Promise<void> {
     },
     ({ forced }) => (forced ? 'did not shut down within its limit and was forced' : 'it stands and was given up'),
   );
-  await env.points('scheduler/source-stopped');
   // Nobody has told the target anything yet, so a target that went away meanwhile need not give up first.
   const obstacle = obstacleAtTarget(attempt);
   if (obstacle === undefined) await rehome(attempt, TARGET);
@@ -122,7 +120,6 @@ async function startOnTarget(attempt: Attempt): Promise<void> {
     await startAgainOnSource(attempt);
     return;
   }
-  await attempt.leading.env.points('scheduler/started');
   await close(attempt, (open) => {
     const { record } = open.migration;
     const { detail } = record;
@@ -181,7 +178,6 @@ async function giveUpTarget(attempt: Attempt): Promise<void> {
       { deadlineMs: GIVE_UP_DEADLINE_MS, signal: attempt.leading.term.ended },
     );
   });
-  await attempt.leading.env.points('scheduler/target-gave-up');
 }
 
 /** The right to run goes to one end under a fresh placement epoch, before that end is told anything. */
@@ -205,7 +201,6 @@ async function rehome(attempt: Attempt, role: MigrationRole, why?: { reason: str
       };
     });
   });
-  await attempt.leading.env.points('scheduler/rehomed');
 }
 
 async function close(attempt: Attempt, change: (open: OpenMigration) => JournalChange): Promise<void> {
