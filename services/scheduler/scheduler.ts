@@ -27,6 +27,7 @@ import { keepHistoryBounded } from './migrations/history.js';
 import { MigrationQueue } from './migrations/queue.js';
 import { createOrders } from './orders.js';
 import { Recovery } from './recovery/recovery.js';
+import { Relocations } from './recovery/relocations.js';
 import { RecordCache } from './record-cache.js';
 import type { Leading } from './term.js';
 
@@ -118,6 +119,7 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
   assignments.start();
   const recovery = new Recovery(leading);
   recovery.start();
+  new Relocations(leading).start();
   keepHistoryBounded(leading);
   return { leading, queue };
 }
