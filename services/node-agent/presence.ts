@@ -5,7 +5,7 @@ import type { Finding } from '../core/fencing/bmc-check.js';
 import type { NodeNetworks } from './networks.js';
 import type { AgentParts } from './parts.js';
 import type { Reconciler } from './reconcile.js';
-import { vmReport } from './reports.js';
+import { absentDomain, vmReport } from './reports.js';
 import type { NodeView } from './view.js';
 
 /** Where the agent stands with the cluster. */
@@ -84,7 +84,13 @@ export class NodePresence {
   vms(): VmReport[] {
     const { memory, config } = this.parts;
     const ageMs = this.view.vms.freshness().ageMs ?? 0;
-    return [...this.view.domains.values()].map((domain) =>
+    const { domains } = this.view;
+    // What could not even be defined has no domain to show why.
+    const absent = this.reconciler
+      .failing()
+      .filter(({ vmId }) => !domains.has(vmId))
+      .map(({ vmId, placementEpoch }) => absentDomain(vmId, memory.notes(vmId), placementEpoch));
+    return [...domains.values(), ...absent].map((domain) =>
       vmReport({
         node: config.node,
         domain,
