@@ -73,6 +73,7 @@ export class NodePresence {
       agentVersion: config.version,
       hypervisorVersion: this.view.info?.version ?? '',
       etag: '',
+      leaving: undefined,
     };
   }
 

@@ -35,6 +35,7 @@ export const CATALOGUE = {
   VM_NOT_FOUND: { status: 'NOT_FOUND', hint: 'lockstep vm list' },
   NODE_NOT_FOUND: { status: 'NOT_FOUND', hint: 'lockstep node list' },
   MIGRATION_NOT_FOUND: { status: 'NOT_FOUND', hint: 'lockstep migration list' },
+  DRAIN_NOT_FOUND: { status: 'NOT_FOUND', hint: 'lockstep drain list' },
   VM_NAME_TAKEN: { status: 'ALREADY_EXISTS', hint: 'lockstep vm show {vm}' },
   VM_ID_TAKEN: { status: 'ALREADY_EXISTS', hint: 'lockstep vm show {vm}' },
 
@@ -47,6 +48,9 @@ export const CATALOGUE = {
   NODE_LIMIT: { status: 'FAILED_PRECONDITION', hint: 'lockstep vm show {vm}' },
   NO_FIT: { status: 'FAILED_PRECONDITION', hint: 'lockstep node show {node}' },
   NO_TARGET: { status: 'FAILED_PRECONDITION', hint: 'lockstep node list' },
+  DRAIN_ENDED: { status: 'FAILED_PRECONDITION', hint: 'lockstep drain show {drain}' },
+  NODE_DRAINING: { status: 'FAILED_PRECONDITION', hint: 'lockstep drain show {drain}' },
+  NOT_FENCED: { status: 'FAILED_PRECONDITION', hint: 'lockstep node show {node}' },
   MIGRATION_ENDED: { status: 'FAILED_PRECONDITION', hint: 'lockstep migration show {migration}' },
   PAST_POINT_OF_NO_RETURN: { status: 'FAILED_PRECONDITION', hint: 'lockstep migration watch {migration}' },
   ETAG_MISMATCH: { status: 'ABORTED', hint: 'lockstep vm show {vm}' },
@@ -72,6 +76,10 @@ export const CATALOGUE = {
   LOST_CONTACT: { status: 'UNAVAILABLE', hint: 'lockstep node list' },
   FACTS_MISSING: { status: 'UNAVAILABLE', hint: 'lockstep node list' },
   RESTARTED_COLD: { status: 'ABORTED', hint: '' },
+  HOST_OFF: { status: 'FAILED_PRECONDITION', hint: 'lockstep node show {node}' },
+  RESTARTS_EXHAUSTED: { status: 'ABORTED', hint: 'lockstep vm start {vm}' },
+  RELOCATIONS_EXHAUSTED: { status: 'ABORTED', hint: 'lockstep vm start {vm}' },
+  NODE_LEAVING: { status: 'FAILED_PRECONDITION', hint: 'lockstep node show {node}' },
   GUEST_LOST: { status: 'ABORTED', hint: 'lockstep vm show {vm}' },
   TWO_COPIES: { status: 'INTERNAL', hint: 'lockstep migration show {migration}' },
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { ClusterOptions, Leader, Migration, Node, Vm } from '@lockstep/sdk/v1';
+import { ClusterOptions, Event, Leader, Migration, Node, Vm } from '@lockstep/sdk/v1';
 import { LockstepError } from '../errors/catalogue.js';
 
 /** Consul takes 512 KiB; half of it leaves room for base64 and for the other operations of a transaction. */
@@ -72,6 +72,13 @@ export const optionsCodec = codec<ClusterOptions>(
   ClusterOptions,
   (options) => ({ ...options, etag: '' }),
   (options, etag) => ({ ...options, etag }),
+);
+
+export const eventCodec = codec<Event>(
+  'event',
+  Event,
+  (event) => event,
+  (event) => event,
 );
 
 export const leaderCodec = codec<Leader>(

@@ -7,7 +7,7 @@ import { migrationCodec, vmCodec } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
 import { createVirtualClock } from '../../platform/clock/virtual.js';
 import { createMemoryLogger } from '../../platform/log/memory.js';
-import { RecordCache } from '../record-cache.js';
+import { RecordCache } from '../../membership/record-cache.js';
 import type { Leading } from '../term.js';
 import { Journal } from './journal.js';
 

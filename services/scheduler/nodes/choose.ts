@@ -50,7 +50,8 @@ export function explainPlacement(leading: Leading, vm: Vm): ExplainPlacementResp
   return ExplainPlacementResponse.create({ node: node ?? '', candidates, selector });
 }
 
-function decide(leading: Leading, spec: VmSpec, { vmId = '', source }: Wish): PlacementDecision {
+/** Weighs all nodes for a VM. Reads only. */
+export function decide(leading: Leading, spec: VmSpec, { vmId = '', source }: Wish): PlacementDecision {
   return place(snapshotOf(leading), {
     vmId,
     memoryBytes: spec.memoryBytes,
