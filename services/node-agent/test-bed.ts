@@ -12,6 +12,7 @@ import { nodeCodec, vmCodec } from '../core/records/codec.js';
 import { keys } from '../core/records/keys.js';
 import { createVirtualClock, type VirtualClock } from '../platform/clock/virtual.js';
 import type { AgentEnv, Points } from '../platform/env.js';
+import type { Ceph } from '../platform/host/ceph.js';
 import { createSimulatedHost as createHostFigures } from '../platform/host/simulated.js';
 import { createSimulatedLinks, type SimulatedLinks } from '../platform/host/simulated-links.js';
 import type { Hypervisor } from '../platform/hypervisor/hypervisor.js';
@@ -61,6 +62,7 @@ export interface LifeOptions {
   store?: (real: Store) => Store;
   config?: Partial<AgentConfig>;
   metrics?: Metrics;
+  ceph?: Ceph;
   loopDelayMs?: () => number;
 }
 
@@ -196,7 +198,7 @@ export class TestBed {
       },
       points: options.points ?? (() => Promise.resolve()),
       hypervisor: mortal(options.hypervisor?.(hypervisor) ?? hypervisor),
-      host: createHostFigures({ totalBytes: host.info.memoryBytes, links: mortal(links) }),
+      host: createHostFigures({ totalBytes: host.info.memoryBytes, links: mortal(links), ceph: options.ceph }),
       state: mortal(state),
       bmcs: bmcsOf(this.bmcs),
       metrics: options.metrics,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Host } from './host.js';
+import { noCeph, type Ceph } from './ceph.js';
 import type { Links } from './links.js';
 import { createSimulatedLinks } from './simulated-links.js';
 
@@ -14,6 +15,8 @@ export interface SimulatedHostOptions {
   ownBytes?: bigint | undefined;
   /** Its links, which outlive its agents; ones of its own unless told. */
   links?: Links | undefined;
+  /** Its storage cluster; none unless told. */
+  ceph?: Ceph | undefined;
 }
 
 const OWN_BYTES = 512n * 1024n * 1024n;
@@ -21,9 +24,10 @@ const OWN_BYTES = 512n * 1024n * 1024n;
 /** A host whose memory is what its simulated guests leave of it. */
 export function createSimulatedHost(options: SimulatedHostOptions): Host {
   const { totalBytes, ownBytes = OWN_BYTES, usedByGuestsBytes = () => 0n, load = () => 0 } = options;
-  const { links = createSimulatedLinks() } = options;
+  const { links = createSimulatedLinks(), ceph = noCeph } = options;
   return {
     links,
+    ceph,
     memory: () => {
       const left = totalBytes - ownBytes - usedByGuestsBytes();
       const freeBytes = left > 0n ? left : 0n;
