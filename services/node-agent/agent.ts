@@ -23,6 +23,7 @@ import { agentService } from './service.js';
 import { NodeStorage } from './storage.js';
 import { tickLine } from './tick-line.js';
 import { NodeView } from './view.js';
+import { VmLogs } from './vm-log.js';
 import { VmOrders } from './vm-orders.js';
 import { VmQueues } from './vm-queues.js';
 import { Watchers } from './watchers.js';
@@ -155,6 +156,7 @@ class AgentLife {
       facts,
       bmcs: this.#bmcs,
       networks: this.#networks,
+      logs: new VmLogs(parts),
       incarnation: () => this.#membership.incarnation ?? 0n,
       setDebug: options.setDebug ?? (() => undefined),
     });

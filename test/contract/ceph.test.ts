@@ -41,7 +41,7 @@ function played(script: string): string {
   return program;
 }
 
-const answering = `echo "$@" >>${'"$(dirname "$0")"'}/asked
+const answering = `echo "$@" >>"$(dirname "$0")"/asked
 case "$*" in *'osd dump'*) echo '${DUMP}' ;; *) echo '${STATUS}' ;; esac`;
 
 describe('the command of Ceph', () => {

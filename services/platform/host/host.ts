@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Ceph } from './ceph.js';
+import type { Consoles } from './consoles.js';
 import type { Links } from './links.js';
 
 /** The host's memory in bytes, as the kernel tells it. */
@@ -16,4 +17,5 @@ export interface Host {
   load(): Promise<number>;
   readonly links: Links;
   readonly ceph: Ceph;
+  readonly consoles: Consoles;
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Clock } from '../clock/clock.js';
 import type { Host, HostMemory } from './host.js';
 import { createCephCommand } from './ceph-command.js';
+import { systemConsoles } from './consoles.js';
 import { createIpLinks } from './ip-links.js';
 
 /** One line of /proc/meminfo, which counts in KiB. */
@@ -43,6 +44,7 @@ export function createProcHost({ clock, cephConfigFile = CEPH_CONFIG_FILE, procF
   return {
     ceph: createCephCommand({ clock, configFile: cephConfigFile }),
     links: createIpLinks({ clock }),
+    consoles: systemConsoles,
     memory: async () => parseMeminfo(await readFile(join(procFolder, 'meminfo'), 'utf8')),
     load: async () => parseLoad(await readFile(join(procFolder, 'loadavg'), 'utf8')),
   };
