@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Fenceability, NodeConditionType, NodeJudgement, NodeMode, type Node, type NodeCondition, type VmReport } from '@lockstep/sdk/v1';
+import { Fenceability, NodeConditionType, NodeJudgement, NodeMode, type Node, type NodeCeph, type NodeCondition, type VmReport } from '@lockstep/sdk/v1';
 import { durationOf } from '../core/duration.js';
 import type { Finding } from '../core/fencing/bmc-check.js';
 import type { NodeNetworks } from './networks.js';
@@ -36,6 +36,7 @@ export class NodePresence {
       /** What was found of the own BMC. */
       fencing: () => Finding;
       networks: Pick<NodeNetworks, 'networks' | 'bridges' | 'trouble'>;
+      ceph: () => NodeCeph | undefined;
     },
   ) {}
 
@@ -78,6 +79,7 @@ export class NodePresence {
       leaving: undefined,
       networks: this.asked.networks.networks(),
       bridges: this.asked.networks.bridges(),
+      ceph: this.asked.ceph(),
     };
   }
 

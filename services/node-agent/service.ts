@@ -21,6 +21,7 @@ import { orderedVm, type OrderedVm } from './orders.js';
 import type { AgentParts } from './parts.js';
 import type { NodePresence } from './presence.js';
 import { probe } from './probe.js';
+import type { VmLogs } from './vm-log.js';
 import type { VmOrders } from './vm-orders.js';
 import type { Watchers } from './watchers.js';
 
@@ -35,6 +36,7 @@ export interface ServiceParts {
   facts: FactsReader;
   bmcs: BmcChecks;
   networks: NodeNetworks;
+  logs: VmLogs;
   incarnation: () => bigint;
   setDebug: (enabled: boolean) => void;
 }
@@ -119,6 +121,7 @@ export function agentService(agent: ServiceParts): NodeAgentServiceImplementatio
       const isSource = atSource(role);
       return inTurn('Prepare', header, order, { migration: true }, async (vm) => {
         if (!isSource) {
+          await agent.logs.arriving(vm.vmId, vm.migrationId, request.domainXml);
           const vote = await target.prepare(vm, request);
           if (!vote.granted) return { granted: false, refusals: vote.refusals };
           const ttl = durationOf(parts.timing.prepareTtlMs);
@@ -190,6 +193,8 @@ export function agentService(agent: ServiceParts): NodeAgentServiceImplementatio
       await guard.look(header);
       return agent.bmcs.check(node);
     },
+
+    streamVmLog: (request, { signal }) => agent.logs.stream(request, signal),
 
     setDebug({ enabled }) {
       agent.setDebug(enabled);

@@ -55,6 +55,7 @@ export const CATALOGUE = {
   NOT_FENCED: { status: 'FAILED_PRECONDITION', hint: 'lockstep node show {node}' },
   BRIDGE_MISSING: { status: 'FAILED_PRECONDITION', hint: 'lockstep network list' },
   NETWORK_IN_USE: { status: 'FAILED_PRECONDITION', hint: 'lockstep vm list' },
+  NO_CONSOLE: { status: 'FAILED_PRECONDITION', hint: 'lockstep vm show {vm}' },
   MIGRATION_ENDED: { status: 'FAILED_PRECONDITION', hint: 'lockstep migration show {migration}' },
   PAST_POINT_OF_NO_RETURN: { status: 'FAILED_PRECONDITION', hint: 'lockstep migration watch {migration}' },
   ETAG_MISMATCH: { status: 'ABORTED', hint: 'lockstep vm show {vm}' },
