@@ -12,6 +12,7 @@ import { Membership } from './membership.js';
 import { SourceRole } from './migration/source.js';
 import { TargetRole } from './migration/target.js';
 import { agentMetrics } from './metrics.js';
+import { NodeNetworks } from './networks.js';
 import { OrderGuard } from './orders.js';
 import type { AgentParts } from './parts.js';
 import { NodePresence } from './presence.js';
@@ -75,6 +76,9 @@ class AgentLife {
   readonly #presence: NodePresence;
   readonly #watchers: Watchers;
   readonly #bmcs: BmcChecks;
+  readonly #networks: NodeNetworks;
+  /** When the host's links are looked at next, whatever happens. */
+  #networksDueMs = 0;
   #tick: Timer | undefined;
   /** When the last tick had succeeded; at first, when the agent was made. */
   #tickedAtMs: number;
@@ -96,7 +100,8 @@ class AgentLife {
     const changed = (): void => {
       this.#watchers.wake();
     };
-    this.#view = new NodeView(parts, changed);
+    this.#networks = new NodeNetworks(parts, changed);
+    this.#view = new NodeView(parts, changed, [this.#networks.collector]);
     this.#reconciler = new Reconciler(parts, changed);
     this.#membership = new Membership({
       env,
@@ -104,13 +109,18 @@ class AgentLife {
       timing,
       memory,
       stopped,
-      onJoined: ({ vms }) => assignFromRecords(parts, this.#reconciler, vms),
+      onJoined: async ({ vms, networks }) => {
+        // Guests that are started next find their bridges; what cannot be made is shown and delays nobody for long.
+        await this.#networks.apply(networks);
+        await assignFromRecords(parts, this.#reconciler, vms);
+      },
       onChange: changed,
     });
     this.#bmcs = new BmcChecks(parts, () => this.#membership.hostUuid, changed);
     this.#presence = new NodePresence(parts, this.#view, this.#reconciler, {
       standing: () => this.#membership,
       fencing: () => this.#bmcs.own,
+      networks: this.#networks,
     });
     this.#watchers = new Watchers(env.clock, this.#presence, timing.heartbeatMs, (latenessMs) => {
       metrics.late('heartbeat', latenessMs);
@@ -119,7 +129,11 @@ class AgentLife {
     const facts = new FactsReader(parts);
     const source = new SourceRole(parts, facts);
     facts.knowledge = (vmId) => source.knowledge(vmId);
-    const target = new TargetRole(parts, facts, createRoomCheck(parts, this.#view, () => this.#watchers.leaderWatches));
+    const target = new TargetRole(parts, facts, createRoomCheck(parts, {
+      view: this.#view,
+      networks: this.#networks,
+      leaderWatches: () => this.#watchers.leaderWatches,
+    }));
     const vmOrders = new VmOrders(parts, this.#reconciler, { source, target }, facts);
     this.service = agentService({
       parts,
@@ -130,6 +144,7 @@ class AgentLife {
       target,
       facts,
       bmcs: this.#bmcs,
+      networks: this.#networks,
       incarnation: () => this.#membership.incarnation ?? 0n,
       setDebug: options.setDebug ?? (() => undefined),
     });
@@ -196,8 +211,17 @@ class AgentLife {
   async #look(): Promise<void> {
     void this.#view.usages.refresh();
     void this.#view.hosts.refresh();
+    this.#lookAtLinks();
     await this.#view.vms.refresh();
     this.#reconciler.kickAll(this.#view.domains.keys());
+  }
+
+  /** Less often than the rest: it starts programs. */
+  #lookAtLinks(): void {
+    const { env, timing } = this.#parts;
+    if (env.clock.nowMs() < this.#networksDueMs) return;
+    this.#networksDueMs = env.clock.nowMs() + timing.networkEveryMs;
+    void this.#networks.collector.refresh();
   }
 
   /** Events make the looks quick; the ticks make up for those that are lost. */

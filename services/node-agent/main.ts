@@ -78,7 +78,7 @@ await runService({
       {
         ...env,
         hypervisor: hypervisorOf(env, config),
-        host: createProcHost(),
+        host: createProcHost({ clock: systemClock }),
         state: await openFileState({ folder: config.stateDir }),
         bmcs: await loadBmcs(config.bmcFile, systemClock),
         loopDelayMs: () => loopDelay.worstMs(),

@@ -2,6 +2,7 @@
 import { Fenceability, NodeConditionType, NodeJudgement, NodeMode, type Node, type NodeCondition, type VmReport } from '@lockstep/sdk/v1';
 import { durationOf } from '../core/duration.js';
 import type { Finding } from '../core/fencing/bmc-check.js';
+import type { NodeNetworks } from './networks.js';
 import type { AgentParts } from './parts.js';
 import type { Reconciler } from './reconcile.js';
 import { vmReport } from './reports.js';
@@ -34,6 +35,7 @@ export class NodePresence {
       standing: () => Standing;
       /** What was found of the own BMC. */
       fencing: () => Finding;
+      networks: Pick<NodeNetworks, 'networks' | 'bridges' | 'trouble'>;
     },
   ) {}
 
@@ -73,6 +75,9 @@ export class NodePresence {
       agentVersion: config.version,
       hypervisorVersion: this.view.info?.version ?? '',
       etag: '',
+      leaving: undefined,
+      networks: this.asked.networks.networks(),
+      bridges: this.asked.networks.bridges(),
     };
   }
 
@@ -109,6 +114,7 @@ export class NodePresence {
       [NodeConditionType.COLLECTOR_LATE, late.map(({ collector, failure }) => `${collector}: ${failure}`).join('; ')],
       [NodeConditionType.OVERPROVISIONED, overprovisioned ? 'more memory is provisioned than the node has' : ''],
       [NodeConditionType.BMC_NOT_FENCEABLE, fenceability === Fenceability.NOT_FENCEABLE ? fencing : ''],
+      [NodeConditionType.NETWORK_BROKEN, this.asked.networks.trouble()],
       [NodeConditionType.LOOP_LAG, this.lagMs > LAG_LIMIT_MS ? `the event loop was held up for ${String(Math.round(this.lagMs))} ms` : ''],
     ];
     return holds.flatMap(([type, detail]) => {

@@ -9,12 +9,14 @@ import {
   type VmOrder,
 } from '@lockstep/sdk/v1';
 import { invalidField } from '../core/errors/catalogue.js';
+import { checkNetwork } from '../core/networks/check.js';
 import { implement } from '../platform/rpc/implement.js';
 import { durationOf, milliseconds } from '../core/duration.js';
 import type { BmcChecks } from './bmc-checks.js';
 import type { FactsReader } from './facts-reader.js';
 import type { SourceRole } from './migration/source.js';
 import type { TargetRole } from './migration/target.js';
+import type { NodeNetworks } from './networks.js';
 import { orderedVm, type OrderedVm } from './orders.js';
 import type { AgentParts } from './parts.js';
 import type { NodePresence } from './presence.js';
@@ -32,6 +34,7 @@ export interface ServiceParts {
   target: TargetRole;
   facts: FactsReader;
   bmcs: BmcChecks;
+  networks: NodeNetworks;
   incarnation: () => bigint;
   setDebug: (enabled: boolean) => void;
 }
@@ -165,6 +168,14 @@ export function agentService(agent: ServiceParts): NodeAgentServiceImplementatio
         isSource ? source.abort(vm) : target.abort(vm),
       );
       return { facts: found };
+    },
+
+    async applyNetworks({ header, networks }) {
+      const speaker = await guard.order(header);
+      for (const network of networks) checkNetwork(network);
+      guard.stillHighest(speaker);
+      await agent.networks.apply(networks);
+      return {};
     },
 
     async probe({ address, limit }, { signal }) {

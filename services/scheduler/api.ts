@@ -22,9 +22,11 @@ import { clusterOf } from './cluster.js';
 import { listEvents } from './events.js';
 import { createMigration } from './migrations/create.js';
 import type { MigrationQueue } from './migrations/queue.js';
+import { networkApi } from './networks/networks.js';
 import { explainPlacement } from './nodes/choose.js';
 import { findNode, nodesNow } from './nodes/view.js';
 import { pageOf } from '../membership/pages.js';
+import { recoverNode } from './recovery/recover-node.js';
 import { indexOfToken, tokenOf } from './resume-token.js';
 import type { Leading } from './term.js';
 import { defineVm } from './vms/define.js';
@@ -128,6 +130,10 @@ export function createApi(
         yield WatchNodesResponse.create({ snapshot, changed, gone, resumeToken: tokenOf('nodes', index) });
       }
     },
+    async recoverNode(request) {
+      return await recoverNode(led().leading, request);
+    },
+    ...networkApi(() => led().leading),
     explainPlacement: async ({ vm }) => Promise.resolve(explainPlacement(led().leading, findVm(led().leading, vm).record)),
     listEvents: async (request) => Promise.resolve(listEvents(led().leading, request)),
     async *watchEvents({ resumeToken }, { signal }) {

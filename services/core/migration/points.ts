@@ -36,6 +36,9 @@ const OTHER_SCHEDULER_POINTS = [
   /** The source told for the first time how far its transfer is. */
   'scheduler/sending',
   'scheduler/all-gave-up',
+  /** Around the transaction that gives a VM of a host that is proven off its next node. */
+  'scheduler/recovery/placing',
+  'scheduler/recovery/placed',
 ] as const;
 
 /** Before and after each phase of libvirt, and between what an agent writes down and what it does. */
