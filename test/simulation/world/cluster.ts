@@ -14,6 +14,7 @@ import type { Life } from './life.js';
 import { useLightSignals } from './light-signals.js';
 import { AgentProcess, type Process, ReplicaProcess } from './machine.js';
 import { Network } from './network.js';
+import { OrderChecker } from './order-checker.js';
 import type { Plan } from './plan.js';
 import { RecordChecker } from './record-checker.js';
 import { Rpc } from './rpc.js';
@@ -62,6 +63,7 @@ export class Cluster {
   readonly memoryLinks: SimulatedNetwork;
   readonly guests: GuestChecker;
   readonly records: RecordChecker;
+  readonly orders: OrderChecker;
   readonly agents: AgentProcess[] = [];
   readonly replicas: ReplicaProcess[] = [];
   /** Whether somebody asked for a VM to be forgotten. */
@@ -90,20 +92,28 @@ export class Cluster {
         const detail = error instanceof Error ? (error.stack ?? error.message) : String(error);
         this.violations.report('INTERNAL', `${life.name} fails in ${method}: ${detail}`);
       },
+      arrives: (life, method, request) => this.orders.arrives(life, method, request),
     });
+    this.orders = new OrderChecker(this.violations, (node) => this.#agent(node)?.disk.remembered);
     this.guests = new GuestChecker(this.violations);
     this.records = new RecordChecker(
       this.violations,
-      { mayVanish: (vmId) => this.mayVanish.has(vmId) },
-      (node) => hosts.find(({ name }) => name === node)?.memoryBytes,
-      (vmId) => this.guests.lastRanOn(vmId),
+      {
+        mayVanish: (vmId) => this.mayVanish.has(vmId),
+        memoryBytes: (node) => hosts.find(({ name }) => name === node)?.memoryBytes,
+        lastRanOn: (vmId) => this.guests.lastRanOn(vmId),
+        floor: (node, vmId) => BigInt(this.#agent(node)?.disk.remembered?.vms[vmId]?.floor ?? '0'),
+        joined: (node, incarnation, life) => {
+          this.orders.joined(node, incarnation, life);
+        },
+      },
     );
     const embedded = createEmbeddedStore({
       clock: this.clock,
       random: createSeededRandom({ seed: `${seed}/store`, clock: this.clock }),
     });
-    this.store = new StoreSite(embedded, this.network, new Chance(`${seed}/store-illness`, this.clock), (_life, ops) => {
-      this.records.committed(ops);
+    this.store = new StoreSite(embedded, this.network, new Chance(`${seed}/store-illness`, this.clock), (life, ops) => {
+      this.records.committed(ops, life);
     });
     this.memoryLinks = createSimulatedNetwork({ bytesPerSecond: plan.linkBytesPerSecond });
     this.memoryLinks.observe((change) => {
@@ -165,6 +175,10 @@ export class Cluster {
         },
       });
     return decorate(hypervisor);
+  }
+
+  #agent(node: string): AgentProcess | undefined {
+    return this.agents.find(({ name }) => name === node);
   }
 
   #perhaps(life: Life, method: string, work: () => unknown, decorate: <T extends object>(target: T) => T): unknown {
