@@ -9,16 +9,19 @@ import {
   type VmOrder,
 } from '@lockstep/sdk/v1';
 import { invalidField } from '../core/errors/catalogue.js';
+import { checkNetwork } from '../core/networks/check.js';
 import { implement } from '../platform/rpc/implement.js';
 import { durationOf, milliseconds } from '../core/duration.js';
 import type { BmcChecks } from './bmc-checks.js';
 import type { FactsReader } from './facts-reader.js';
 import type { SourceRole } from './migration/source.js';
 import type { TargetRole } from './migration/target.js';
+import type { NodeNetworks } from './networks.js';
 import { orderedVm, type OrderedVm } from './orders.js';
 import type { AgentParts } from './parts.js';
 import type { NodePresence } from './presence.js';
 import { probe } from './probe.js';
+import type { VmLogs } from './vm-log.js';
 import type { VmOrders } from './vm-orders.js';
 import type { Watchers } from './watchers.js';
 
@@ -32,6 +35,8 @@ export interface ServiceParts {
   target: TargetRole;
   facts: FactsReader;
   bmcs: BmcChecks;
+  networks: NodeNetworks;
+  logs: VmLogs;
   incarnation: () => bigint;
   setDebug: (enabled: boolean) => void;
 }
@@ -116,6 +121,7 @@ export function agentService(agent: ServiceParts): NodeAgentServiceImplementatio
       const isSource = atSource(role);
       return inTurn('Prepare', header, order, { migration: true }, async (vm) => {
         if (!isSource) {
+          await agent.logs.arriving(vm.vmId, vm.migrationId, request.domainXml);
           const vote = await target.prepare(vm, request);
           if (!vote.granted) return { granted: false, refusals: vote.refusals };
           const ttl = durationOf(parts.timing.prepareTtlMs);
@@ -168,6 +174,14 @@ export function agentService(agent: ServiceParts): NodeAgentServiceImplementatio
       return { facts: found };
     },
 
+    async applyNetworks({ header, networks }) {
+      const speaker = await guard.order(header);
+      for (const network of networks) checkNetwork(network);
+      guard.stillHighest(speaker);
+      await agent.networks.apply(networks);
+      return {};
+    },
+
     async probe({ address, limit }, { signal }) {
       const limitMs = milliseconds(limit, PROBE_LIMIT_MS);
       const seen = await probe(parts.env, address, limitMs, signal);
@@ -179,6 +193,8 @@ export function agentService(agent: ServiceParts): NodeAgentServiceImplementatio
       await guard.look(header);
       return agent.bmcs.check(node);
     },
+
+    streamVmLog: (request, { signal }) => agent.logs.stream(request, signal),
 
     setDebug({ enabled }) {
       agent.setDebug(enabled);

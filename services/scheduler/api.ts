@@ -22,6 +22,7 @@ import { clusterOf } from './cluster.js';
 import { listEvents } from './events.js';
 import { createMigration } from './migrations/create.js';
 import type { MigrationQueue } from './migrations/queue.js';
+import { networkApi } from './networks/networks.js';
 import { explainPlacement } from './nodes/choose.js';
 import { findNode, nodesNow } from './nodes/view.js';
 import { pageOf } from '../membership/pages.js';
@@ -135,6 +136,7 @@ export function createApi(
     async recoverNode(request) {
       return await recoverNode(led().leading, request);
     },
+    ...networkApi(() => led().leading),
     explainPlacement: async ({ vm }) => Promise.resolve(explainPlacement(led().leading, findVm(led().leading, vm).record)),
     listEvents: async (request) => Promise.resolve(listEvents(led().leading, request)),
     async *watchEvents({ resumeToken }, { signal }) {

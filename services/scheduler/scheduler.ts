@@ -4,7 +4,7 @@ import {
   type ClusterOptions,
   type SchedulerServiceImplementation,
 } from '@lockstep/sdk/v1';
-import { eventCodec, migrationCodec, optionsCodec, vmCodec } from '../core/records/codec.js';
+import { eventCodec, migrationCodec, networkCodec, optionsCodec, vmCodec } from '../core/records/codec.js';
 import { keys, nameOf } from '../core/records/keys.js';
 import { createEventLog } from '../membership/events.js';
 import {
@@ -28,8 +28,10 @@ import { limitsOf } from './limits.js';
 import { countMigrations } from './metrics.js';
 import { migrationHistory } from './migrations/history.js';
 import { MigrationQueue } from './migrations/queue.js';
+import { NetworkAssignments } from './networks/apply.js';
 import { createOrders } from './orders.js';
 import { Recovery } from './recovery/recovery.js';
+import { Relocations } from './recovery/relocations.js';
 import { RecordCache } from '../membership/record-cache.js';
 import type { Leading } from './term.js';
 
@@ -108,6 +110,7 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
     orders: createOrders(env, term, nodes),
     vms: new RecordCache(keys.vms, vmCodec, env.log.child('vms')),
     migrations: new RecordCache(keys.migrations, migrationCodec, env.log.child('migrations')),
+    networks: new RecordCache(keys.networks, networkCodec, env.log.child('networks')),
     eventRecords: new RecordCache(keys.events, eventCodec, env.log.child('events')),
     events: createEventLog(env, term, 'scheduler'),
     prunedUpTo: await readPruned(env),
@@ -116,7 +119,7 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
     rehoming: new Map(),
     noTarget: new Map(),
   };
-  const caches = [leading.vms, leading.migrations, leading.eventRecords];
+  const caches = [leading.vms, leading.migrations, leading.networks, leading.eventRecords];
   await Promise.all(caches.map((cache) => cache.open(env.store, term.ended)));
   countMigrations(leading);
   const queue = new MigrationQueue(leading, () => limitsOf(leading.options));
@@ -125,6 +128,8 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
   assignments.start();
   const recovery = new Recovery(leading);
   recovery.start();
+  new Relocations(leading).start();
+  new NetworkAssignments(leading).start();
   keepBounded(leading, migrationHistory(leading));
   keepBounded(leading, eventHistory(leading));
   return { leading, queue };

@@ -7,6 +7,7 @@ import { addDevCommand } from './commands/dev.js';
 import { addEventCommands } from './commands/events.js';
 import { addFenceCommands } from './commands/fence.js';
 import { addMigrationCommands } from './commands/migration.js';
+import { addNetworkCommands } from './commands/network.js';
 import { addNodeCommands } from './commands/node.js';
 import { addVersionCommand, ownVersion } from './commands/version.js';
 import { addVmCommands } from './commands/vm.js';
@@ -50,6 +51,7 @@ export function buildProgram(terminal: Terminal, exitWith: (exitCode: number) =>
   addNodeCommands(program, terminal);
   addVmCommands(program, terminal);
   addMigrationCommands(program, terminal);
+  addNetworkCommands(program, terminal);
   addClusterCommands(program, terminal);
   addEventCommands(program, terminal);
   addFenceCommands(program, terminal);

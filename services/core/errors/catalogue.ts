@@ -36,6 +36,8 @@ export const CATALOGUE = {
   NODE_NOT_FOUND: { status: 'NOT_FOUND', hint: 'lockstep node list' },
   MIGRATION_NOT_FOUND: { status: 'NOT_FOUND', hint: 'lockstep migration list' },
   DRAIN_NOT_FOUND: { status: 'NOT_FOUND', hint: 'lockstep drain list' },
+  NETWORK_NOT_FOUND: { status: 'NOT_FOUND', hint: 'lockstep network list' },
+  NETWORK_NAME_TAKEN: { status: 'ALREADY_EXISTS', hint: 'lockstep network show {network}' },
   VM_NAME_TAKEN: { status: 'ALREADY_EXISTS', hint: 'lockstep vm show {vm}' },
   VM_ID_TAKEN: { status: 'ALREADY_EXISTS', hint: 'lockstep vm show {vm}' },
 
@@ -51,6 +53,9 @@ export const CATALOGUE = {
   DRAIN_ENDED: { status: 'FAILED_PRECONDITION', hint: 'lockstep drain show {drain}' },
   NODE_DRAINING: { status: 'FAILED_PRECONDITION', hint: 'lockstep drain show {drain}' },
   NOT_FENCED: { status: 'FAILED_PRECONDITION', hint: 'lockstep node show {node}' },
+  BRIDGE_MISSING: { status: 'FAILED_PRECONDITION', hint: 'lockstep network list' },
+  NETWORK_IN_USE: { status: 'FAILED_PRECONDITION', hint: 'lockstep vm list' },
+  NO_CONSOLE: { status: 'FAILED_PRECONDITION', hint: 'lockstep vm show {vm}' },
   MIGRATION_ENDED: { status: 'FAILED_PRECONDITION', hint: 'lockstep migration show {migration}' },
   PAST_POINT_OF_NO_RETURN: { status: 'FAILED_PRECONDITION', hint: 'lockstep migration watch {migration}' },
   ETAG_MISMATCH: { status: 'ABORTED', hint: 'lockstep vm show {vm}' },

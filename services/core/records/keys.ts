@@ -15,6 +15,8 @@ export const keys = {
   vmEpochs: `${ROOT}vm-epochs/`,
   migrations: `${ROOT}migrations/`,
   migration: (id: string) => `${ROOT}migrations/${id}`,
+  networks: `${ROOT}networks/`,
+  network: (name: string) => `${ROOT}networks/${name}`,
   /** Holds what an earlier request with this ID created, so that a repeated one finds it. */
   request: (requestId: string) => `${ROOT}requests/${requestId}`,
   requests: `${ROOT}requests/`,

@@ -18,6 +18,8 @@ export interface Domain {
   placementEpoch: bigint | undefined;
   maxMemoryBytes: bigint;
   vcpus: number;
+  /** RBD images that it has as disks, as pool/name; absent: not known. */
+  rbdImages?: readonly string[];
 }
 
 /** What a running domain uses. A domain that does not answer at once is left out, never waited for. */

@@ -102,7 +102,10 @@ export class LibvirtOutgoing implements OutgoingMigration {
   }
 
   async progress(call: CallLimit): Promise<TransferProgress> {
-    const stats = await this.#figures.run('progress', call, ({ jobs }, options) => jobs.stats(this.#domain, options));
+    const stats = await this.#figures.run('progress', call, ({ jobs }, options) =>
+      // Also where the guest has died: there is no transfer then, and that is all that is asked here.
+      ofMigration(jobs.stats(this.#domain, options)),
+    );
     return progressOf(stats);
   }
 

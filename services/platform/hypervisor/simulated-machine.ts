@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { LockstepError } from '../../core/errors/catalogue.js';
+import { needsOf, type DomainNeeds } from '../../core/domain-xml/devices.js';
 import { withPlacementEpoch, withUuid } from '../../core/domain-xml/epoch.js';
 import { type DomainSummary, parseDomainXml } from '../../core/domain-xml/parse.js';
 import type { Clock } from '../clock/clock.js';
@@ -15,14 +16,14 @@ export interface MachineSize {
 }
 
 /** What definitions say, by their text: the same few are asked for again and again. */
-const summaries = new Map<string, DomainSummary>();
+const summaries = new Map<string, DomainSummary & Pick<DomainNeeds, 'rbdImages'>>();
 const MOST_SUMMARIES = 1_024;
 
-function summaryOf(xml: string): DomainSummary {
+function summaryOf(xml: string): DomainSummary & Pick<DomainNeeds, 'rbdImages'> {
   const known = summaries.get(xml);
   if (known !== undefined) return known;
   if (summaries.size >= MOST_SUMMARIES) summaries.clear();
-  const summary = parseDomainXml(xml);
+  const summary = { ...parseDomainXml(xml), rbdImages: needsOf(xml).rbdImages };
   summaries.set(xml, summary);
   return summary;
 }
@@ -70,6 +71,7 @@ export class SimulatedMachine {
       placementEpoch: summary.placementEpoch,
       maxMemoryBytes: summary.memoryBytes,
       vcpus: summary.vcpus,
+      rbdImages: summary.rbdImages,
     };
   }
 

@@ -159,6 +159,12 @@ export class Attempt {
     return true;
   }
 
+  /** A host without power closes no connection: what waits for one that is proven off is ended and settled. */
+  heedProofs(): void {
+    const off = this.offProof(MigrationRole.SOURCE) ?? this.offProof(MigrationRole.TARGET);
+    if (off !== undefined) this.giveUpLive('HOST_OFF', `${off.node} is proven off`);
+  }
+
   /** Decides for post-copy, unless the guest is sent back or was told to take over; true also where it was decided before. */
   beginPostCopy(): boolean {
     if (this.commit !== 'not-sent' || this.cancelRequested) return false;

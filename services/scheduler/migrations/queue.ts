@@ -53,6 +53,7 @@ export class MigrationQueue {
       this.admit();
     });
     this.leading.nodes.onChange(() => {
+      for (const attempt of this.attempts.values()) attempt.heedProofs();
       this.admit();
     });
     this.admit();

@@ -13,6 +13,7 @@ import { createScheduler } from '@lockstep/services/scheduler/scheduler.js';
 import { AgentDisk } from './agent-disk.js';
 import type { Cluster } from './cluster.js';
 import { Life, type Death } from './life.js';
+import { AGENT_PORT } from './rpc.js';
 
 /** What a process leaves to its kernel when it dies. */
 type Remains = (death: Death) => void;
@@ -106,7 +107,7 @@ export class AgentProcess extends Process {
   }
 
   get address(): string {
-    return `${this.name}:7701`;
+    return `${this.name}${AGENT_PORT}`;
   }
 
   losePower(): void {
