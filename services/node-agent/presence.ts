@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Fenceability, NodeConditionType, NodeJudgement, NodeMode, type Node, type NodeCondition, type VmReport } from '@lockstep/sdk/v1';
 import { durationOf } from '../core/duration.js';
+import { MAIN_NETWORK } from '../core/records/keys.js';
 import type { Finding } from '../core/fencing/bmc-check.js';
 import type { AgentParts } from './parts.js';
 import type { Reconciler } from './reconcile.js';
@@ -73,6 +74,11 @@ export class NodePresence {
       agentVersion: config.version,
       hypervisorVersion: this.view.info?.version ?? '',
       etag: '',
+      network: config.network ?? MAIN_NETWORK,
+      furtherNetworks: (config.furtherNetworks ?? []).map((network) => ({ ...network })),
+      selfFence: undefined,
+      steady: false,
+      powerDistrust: '',
     };
   }
 
