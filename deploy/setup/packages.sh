@@ -5,7 +5,7 @@
 # The last line is for clients in other languages, in the tests.
 wanted_packages='
   libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils qemu-block-extra
-  openipmi ipmitool iproute2 iptables binutils systemd
+  spin gcc libc6-dev openipmi ipmitool iproute2 iptables binutils systemd
   python3-grpcio python3-protobuf protobuf-compiler protobuf-compiler-grpc libprotobuf-dev'
 
 consul_cache=${LOCKSTEP_CACHE:-/var/cache/lockstep}/consul

@@ -71,6 +71,7 @@ inline break_calls(h) { arg = h; c_code { break_calls(now.arg); }; arg = 0 }
 
 /* -- joining.ts and assign.ts: incarnation + 1, FENCED cleared, the leader's epoch read, notes of closed migrations dropped -- */
 inline join(h) {
+  printf("* host %d joins: what counted it as FENCED counts no more\n", h);
   fenced[h] = 0;
   if :: INCARNATION_IN_ORDERS -> break_calls(h); forget_orders_to(h, LEADERS + 1) :: else fi;
   if :: EPOCH_READ_AT_JOIN -> admit(h, session) :: else fi;
@@ -80,6 +81,7 @@ inline join(h) {
 
 /* The agent's process ends and is started again: its guests are not touched, what hangs on its connections is. */
 inline agent_dies(h) {
+  printf("* host %d: the agent's process ends and is started again\n", h);
   break_calls(h);
   know[h] = K_NONE; listener[h] = 0; want[h] = 0; prepared[h] = 0;
   if
@@ -93,6 +95,7 @@ inline agent_dies(h) {
 
 /* The host goes off, with everything on it that is not on its disk. */
 inline host_stops(h) {
+  printf("* host %d goes off\n", h);
   break_calls(h);
   up[h] = 0; vanishes(h);
   know[h] = K_NONE; listener[h] = 0; prepared[h] = 0; want[h] = 0;
@@ -285,8 +288,9 @@ proctype Delivery(byte e, g) {
        :: order == ABORT_TARGET -> abort_target(h, e, g)
        :: order == SEIZE_TARGET -> target_fact(h, g, r)
        fi;
+       printf("* host %d works {order %d} of leader %d for migration %d: {answer %d}, it has {domain %d}\n", h, order, e, g, r, domain[h]);
        if
-       :: dies -> agent_dies(h); dies = 0
+       :: dies -> printf("* ... and its agent dies in the middle of it\n"); agent_dies(h); dies = 0
        :: else -> tell(e, g, order, r)
        fi;
        h = 0; r = 0; order = 0

@@ -29,6 +29,7 @@ inline call(k, r) { send(k); wait_for(k, r) }
 
 /* The Fencer's ladder ended: the host is off, and the key says so until the host joins again. */
 inline fence(h) {
+  printf("* host %d is fenced\n", h);
   if :: up[h] -> host_stops(h) :: else fi;
   fenced[h] = 1
 }
@@ -36,6 +37,7 @@ inline fence(h) {
 inline place_cold() {
   if :: FRESH_EPOCH_WHEN_COLD -> last_epoch++ :: else fi;
   epoch = last_epoch;
+  printf("* leader %d: the VM shall start anew on host %d with placement epoch %d\n", e, node, epoch);
   if
   :: node == C && !stopped -> domain[C] = RUNS; copy[C] = epoch; stale[A] = 1; stale[B] = 1; INV_1
   :: else
@@ -44,9 +46,11 @@ inline place_cold() {
 /* INV-3, looked at from outside: a host that is up and might run it holds a floor at or above what it might run. */
 #define GAVE_UP(h, e) (!up[h] || floor[h] >= (e))
 
-inline decide() { c_code { PLeader->act = decide(PLeader->fs, PLeader->ft, PLeader->heard, PLeader->cancel); } }
+inline decide() { c_code { PLeader->act = decide(PLeader->fs, PLeader->ft, PLeader->heard, PLeader->cancel); };
+  printf("* leader %d knows: source {source %d}, target {target %d}, end heard %d: {action %d}\n", e, fs, ft, heard, act) }
 inline write(to) {
   next_state = to;
+  printf("* leader %d writes {state %d}\n", e, next_state);
   c_code { now.journal = follow(now.journal, now.next_state); };
   assert(journal == next_state);                  /* INV-5: what TRANSITIONS does not list is never written */
   next_state = 0
@@ -58,7 +62,7 @@ proctype Leader(byte e) {
 
   if
   :: e == 1 -> goto idle
-  :: e > 1 -> atomic { session == e - 1 -> session = e; at_rest = 0 }
+  :: e > 1 -> atomic { session == e - 1 -> session = e; at_rest = 0; printf("* leader %d takes the lock\n", e) }
   fi;
 
 round: /* one round of settle, from the record as it stands */

@@ -19,7 +19,8 @@ function names(of: Named): [string, number][] {
   );
 }
 
-function actions(): RecoveryAction[] {
+/** All answers of the table; the model numbers them from 1 on in this order. */
+export function actions(): RecoveryAction[] {
   const used = Object.values(RECOVERY_TABLE).flatMap((row) => Object.values(row));
   return [...new Set<RecoveryAction>(used)].sort();
 }

@@ -29,28 +29,28 @@ proctype Host(byte h) {
   end: do
   /* -- the transfer ends: all was sent, or it failed -- */
   :: atomic { domain[h] == SENDS && domain[1 - h] == INCOMING && armed[1 - h] == outgoing[h] ->
-       complete[1 - h] = 1; stale[1 - h] = 0; domain[h] = STANDS;
+       complete[1 - h] = 1; stale[1 - h] = 0; domain[h] = STANDS; printf("* host %d: the transfer ends, the guest stands\n", h);
        if :: know[h] == K_PERFORMING -> know[h] = K_ENDED :: else fi }
   :: atomic { domain[h] == SENDS ->
-       domain[h] = RUNS; if :: know[h] == K_PERFORMING -> know[h] = K_FAILED :: else fi; HEAR(h, REFUSED) }
+       domain[h] = RUNS; printf("* host %d: the transfer fails, the guest runs on\n", h); if :: know[h] == K_PERFORMING -> know[h] = K_FAILED :: else fi; HEAR(h, REFUSED) }
   /* -- its end is told -- */
-  :: atomic { (know[h] == K_ENDED || know[h] == K_TOLD) && listener[h] != 0 && MAY_HEAR(h) -> know[h] = K_TOLD; HEAR(h, OK) }
+  :: atomic { (know[h] == K_ENDED || know[h] == K_TOLD) && listener[h] != 0 && MAY_HEAR(h) -> know[h] = K_TOLD; printf("* host %d tells the end of the transfer\n", h); HEAR(h, OK) }
   /* -- libvirtd comes back: it cancels the transfer; where QEMU had sent all, it lets the guest run again -- */
   :: atomic { domain[h] == LV_SENDS && domain[1 - h] == INCOMING && armed[1 - h] == outgoing[h] ->
        domain[h] = LV_STANDS; complete[1 - h] = 1; stale[1 - h] = 0 }
-  :: atomic { domain[h] == LV_SENDS -> domain[h] = RUNS }
-  :: atomic { domain[h] == LV_STANDS -> runs_on(h) }
+  :: atomic { domain[h] == LV_SENDS -> domain[h] = RUNS; printf("* host %d: libvirtd is back and cancels the transfer\n", h) }
+  :: atomic { domain[h] == LV_STANDS -> printf("* host %d: libvirtd is back and lets the guest run on\n", h); runs_on(h) }
   /* -- Finish is executed; on incomplete memory it waits inside libvirtd -- */
-  :: atomic { finish_runs[h] && complete[h] -> runs_on(h); end_finish(h, OK) }
+  :: atomic { finish_runs[h] && complete[h] -> printf("* host %d: Finish is executed\n", h); runs_on(h); end_finish(h, OK) }
   /* -- the agent's own deadline for Finish: it answers that it failed, and libvirtd goes on with it -- */
   :: atomic { timeouts < TIMEOUTS && finish_runs[h] && !finish_alone[h] -> timeouts++;
        end_finish(h, REFUSED); finish_runs[h] = 1; finish_alone[h] = 1 }
   /* -- reconcile.ts and vm-step.ts: start what the record entitles to. Read first, start later. -- */
   :: atomic { up[h] && domain[h] == NONE && want[h] == 0 && node == h && epoch > floor[h] && !stopped && MAY_START(h) &&
-       (!OPEN_IN_RECORD_AT_START || !OPEN) -> want[h] = epoch }
+       (!OPEN_IN_RECORD_AT_START || !OPEN) -> want[h] = epoch; printf("* host %d reads that it shall run placement epoch %d\n", h, epoch) }
   :: atomic { up[h] && want[h] != 0 ->
        if
-       :: domain[h] == NONE && (!FLOOR_AT_START || want[h] > floor[h]) && MAY_START(h) -> boots(h, want[h])
+       :: domain[h] == NONE && (!FLOOR_AT_START || want[h] > floor[h]) && MAY_START(h) -> printf("* host %d starts placement epoch %d\n", h, want[h]); boots(h, want[h])
        :: else
        fi;
        want[h] = 0 }
@@ -67,8 +67,8 @@ proctype Host(byte h) {
   :: atomic { !up[h] && may_boot[h] -> up[h] = 1; join(h) }
   /* -- crashes -- */
   :: atomic { faults < FAULTS && up[h] && (OPEN_NOTE(h) || want[h] != 0 || know[h] != K_NONE) -> faults++; agent_dies(h) }
-  :: atomic { faults < FAULTS && domain[h] == SENDS -> faults++; domain[h] = LV_SENDS; know[h] = K_NONE; HEAR(h, REFUSED) }
-  :: atomic { faults < FAULTS && domain[h] != NONE && HYPERVISOR_ANSWERS(h) -> faults++; qemu_dies(h) }
+  :: atomic { faults < FAULTS && domain[h] == SENDS -> faults++; domain[h] = LV_SENDS; printf("* host %d: libvirtd dies, QEMU goes on\n", h); know[h] = K_NONE; HEAR(h, REFUSED) }
+  :: atomic { faults < FAULTS && domain[h] != NONE && HYPERVISOR_ANSWERS(h) -> faults++; printf("* host %d: QEMU dies\n", h); qemu_dies(h) }
   :: atomic { faults < FAULTS && up[h] -> faults++; host_stops(h) }
   od
 }
@@ -76,8 +76,8 @@ proctype Host(byte h) {
 /* An answer that does not come although nothing crashed: the order may still be worked, now or much later. */
 proctype Impatience(byte e) {
   end: do
-  :: atomic { timeouts < TIMEOUTS && WAITS_AT(e, AT_SOURCE) -> timeouts++; answer[LINE(e, AT_SOURCE)] = TIMED_OUT }
-  :: atomic { timeouts < TIMEOUTS && WAITS_AT(e, AT_TARGET) -> timeouts++; answer[LINE(e, AT_TARGET)] = TIMED_OUT }
+  :: atomic { timeouts < TIMEOUTS && WAITS_AT(e, AT_SOURCE) -> timeouts++; answer[LINE(e, AT_SOURCE)] = TIMED_OUT; printf("* leader %d waits no longer for the source\n", e) }
+  :: atomic { timeouts < TIMEOUTS && WAITS_AT(e, AT_TARGET) -> timeouts++; answer[LINE(e, AT_TARGET)] = TIMED_OUT; printf("* leader %d waits no longer for the target\n", e) }
   od
 }
 
@@ -86,9 +86,9 @@ proctype Impatience(byte e) {
 proctype User() {
   end: do
   :: atomic { wishes < WISHES && OPEN && !cancelled && CANCELLABLE(journal) &&
-       !(in_hand[session - 1] == current && commit_sent[session - 1]) -> wishes++; cancelled = 1;
+       !(in_hand[session - 1] == current && commit_sent[session - 1]) -> wishes++; cancelled = 1; printf("* a user cancels\n");
        if :: in_hand[session - 1] == current -> interrupted[session - 1] = 1 :: else fi }
-  :: atomic { wishes < WISHES && !stopped -> wishes++; stopped = 1;
+  :: atomic { wishes < WISHES && !stopped -> wishes++; stopped = 1; printf("* a user stops the VM\n");
        if
        :: OPEN && CANCELLABLE(journal) && !(in_hand[session - 1] == current && commit_sent[session - 1]) ->
          cancelled = 1; if :: in_hand[session - 1] == current -> interrupted[session - 1] = 1 :: else fi
