@@ -43,7 +43,7 @@ export default defineConfig({
           name: 'model',
           include: ['test/model/**/*.test.ts'],
           exclude,
-          testTimeout: 300_000,
+          testTimeout: 900_000,
         },
       },
       {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Fenceability, NodeConditionType, NodeJudgement, NodeMode, type Node, type NodeCondition, type VmReport } from '@lockstep/sdk/v1';
+import { Fenceability, NodeConditionType, NodeJudgement, NodeMode, type Node, type NodeCeph, type NodeCondition, type VmReport } from '@lockstep/sdk/v1';
 import { durationOf } from '../core/duration.js';
 import type { Finding } from '../core/fencing/bmc-check.js';
+import type { NodeNetworks } from './networks.js';
 import type { AgentParts } from './parts.js';
 import type { Reconciler } from './reconcile.js';
-import { vmReport } from './reports.js';
+import { absentDomain, vmReport } from './reports.js';
 import type { NodeView } from './view.js';
 
 /** Where the agent stands with the cluster. */
@@ -34,6 +35,8 @@ export class NodePresence {
       standing: () => Standing;
       /** What was found of the own BMC. */
       fencing: () => Finding;
+      networks: Pick<NodeNetworks, 'networks' | 'bridges' | 'trouble'>;
+      ceph: () => NodeCeph | undefined;
     },
   ) {}
 
@@ -73,13 +76,23 @@ export class NodePresence {
       agentVersion: config.version,
       hypervisorVersion: this.view.info?.version ?? '',
       etag: '',
+      leaving: undefined,
+      networks: this.asked.networks.networks(),
+      bridges: this.asked.networks.bridges(),
+      ceph: this.asked.ceph(),
     };
   }
 
   vms(): VmReport[] {
     const { memory, config } = this.parts;
     const ageMs = this.view.vms.freshness().ageMs ?? 0;
-    return [...this.view.domains.values()].map((domain) =>
+    const { domains } = this.view;
+    // What could not even be defined has no domain to show why.
+    const absent = this.reconciler
+      .failing()
+      .filter(({ vmId }) => !domains.has(vmId))
+      .map(({ vmId, placementEpoch }) => absentDomain(vmId, memory.notes(vmId), placementEpoch));
+    return [...domains.values(), ...absent].map((domain) =>
       vmReport({
         node: config.node,
         domain,
@@ -109,6 +122,7 @@ export class NodePresence {
       [NodeConditionType.COLLECTOR_LATE, late.map(({ collector, failure }) => `${collector}: ${failure}`).join('; ')],
       [NodeConditionType.OVERPROVISIONED, overprovisioned ? 'more memory is provisioned than the node has' : ''],
       [NodeConditionType.BMC_NOT_FENCEABLE, fenceability === Fenceability.NOT_FENCEABLE ? fencing : ''],
+      [NodeConditionType.NETWORK_BROKEN, this.asked.networks.trouble()],
       [NodeConditionType.LOOP_LAG, this.lagMs > LAG_LIMIT_MS ? `the event loop was held up for ${String(Math.round(this.lagMs))} ms` : ''],
     ];
     return holds.flatMap(([type, detail]) => {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { VmState } from '@lockstep/sdk/v1';
+import { VmDesired, VmState } from '@lockstep/sdk/v1';
 import { keys } from '../core/records/keys.js';
 import { vmCodec } from '../core/records/codec.js';
 import type { Timer } from '../platform/clock/clock.js';
@@ -38,6 +38,15 @@ export class Reconciler {
 
   knownBetter(vmId: string): KnownBetter | undefined {
     return this.#workers.get(vmId)?.known;
+  }
+
+  /** VMs that shall run here and have failed to, with the placement epoch of the wish. */
+  failing(): { vmId: string; placementEpoch: bigint }[] {
+    return [...this.#workers.values()].flatMap(({ vmId, wish, known }) =>
+      wish?.desired === VmDesired.RUNNING && known?.state === VmState.ERROR
+        ? [{ vmId, placementEpoch: wish.placementEpoch }]
+        : [],
+    );
   }
 
   worker(vmId: string): VmWorker {
@@ -168,8 +177,9 @@ export class Reconciler {
       this.#log.warn(`${step.do} failed`, { vm: vmId, error: error.message });
       worker.known = { state: VmState.ERROR, reason: reasonOf(error), detail: `${step.do}: ${error.message}` };
       worker.dirty = false;
-      if (step.do === 'start' && error.kind !== 'down') worker.countFailure(nowMs);
-      if (step.do === 'start') this.#kickAt(vmId, Math.max(0, history.notBeforeMs - nowMs));
+      const tried = step.do === 'start' || (step.do === 'define' && worker.wish?.desired === VmDesired.RUNNING);
+      if (tried && error.kind !== 'down') worker.countFailure(nowMs, `${step.do}: ${error.message}`);
+      if (tried) this.#kickAt(vmId, Math.max(0, history.notBeforeMs - nowMs));
     }
   }
 
@@ -206,11 +216,13 @@ export class Reconciler {
     }
   }
 
-  #waitingAs({ history }: VmWorker, step: Step): KnownBetter | undefined {
+  #waitingAs({ history, known }: VmWorker, step: Step): KnownBetter | undefined {
     if (history.stopping !== undefined && step.do === 'wait') {
       return { state: VmState.STOPPING, reason: '', detail: 'asked to shut down' };
     }
     if (step.do !== 'wait') return undefined;
+    // It never ran: why it did not start says more than that it does not run.
+    if (known?.state === VmState.ERROR) return known;
     return { state: VmState.CRASHED, reason: 'GUEST_LOST', detail: 'ended by itself; it is started again soon' };
   }
 
@@ -247,7 +259,7 @@ export class Reconciler {
 }
 
 function heldAs({ reason, detail }: Step & { do: 'held' }): KnownBetter {
-  const state = reason === 'GUEST_LOST' ? VmState.CRASHED : undefined;
+  const state = reason === 'RESTARTS_EXHAUSTED' ? VmState.ERROR : undefined;
   return { state, reason: reason === 'VM_LOCKED' ? '' : reason, detail };
 }
 

@@ -5,7 +5,7 @@ import { boundsText, guards, invariantOf, remove, USUAL } from './guards.js';
 import { check, type Bounds, type Outcome } from './spin.js';
 
 const USAGE = `usage: npm run model -- [--leaders N] [--migrations N] [--faults N] [--timeouts N] [--duplicates N] [--wishes N]
-                        [--without GUARD] [--memory MIB]
+                        [--without GUARD] [--memory MIB] [--compress]
        npm run model -- --guards [--without GUARD]
 Tries every order of events within the bounds (default: ${boundsText(USUAL)}).
 --guards takes each guard away in turn and shows what breaks.
@@ -23,6 +23,7 @@ const { values } = parseArgs({
     wishes: { type: 'string' },
     memory: { type: 'string' },
     without: { type: 'string' },
+    compress: { type: 'boolean', default: false },
     guards: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
@@ -93,7 +94,7 @@ async function main(): Promise<number> {
   const unknown = without.find((name) => !guards().some((guard) => guard.name === name));
   if (unknown !== undefined) refuse(`--without: got ${unknown}, want one of the guards`);
   const memoryMiB = whole('memory', 256, 1_000_000, 8192);
-  const outcome = await check({ bounds, without, memoryMiB, optimised: bounds.faults + bounds.migrations > 2 });
+  const outcome = await check({ bounds, without, memoryMiB, compressed: values.compress });
   tell(bounds, outcome);
   return outcome.complete ? 0 : 1;
 }

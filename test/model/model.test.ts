@@ -7,8 +7,7 @@ import { check, type Bounds, type Outcome } from './spin.js';
 
 /** Every state within these bounds is visited. */
 const WORLDS: readonly Bounds[] = [
-  { ...USUAL, timeouts: 0 },
-  { ...USUAL, faults: 0 },
+  USUAL,
   { ...USUAL, faults: 0, timeouts: 0, wishes: 2 },
   { ...USUAL, faults: 0, timeouts: 0, migrations: 2 },
 ];

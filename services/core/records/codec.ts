@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { ClusterOptions, Leader, Migration, Node, Vm } from '@lockstep/sdk/v1';
+import { ClusterOptions, Event, Leader, Migration, Network, Node, Vm } from '@lockstep/sdk/v1';
 import { LockstepError } from '../errors/catalogue.js';
 
 /** Consul takes 512 KiB; half of it leaves room for base64 and for the other operations of a transaction. */
@@ -63,8 +63,24 @@ export const migrationCodec = codec<Migration>(
 export const nodeCodec = codec<Node>(
   'node',
   Node,
-  (node) => ({ ...node, figures: undefined, heartbeatAge: undefined, conditions: [], etag: '' }),
+  (node) => ({
+    ...node,
+    figures: undefined,
+    heartbeatAge: undefined,
+    conditions: [],
+    networks: [],
+    bridges: [],
+    ceph: undefined,
+    etag: '',
+  }),
   (node, etag) => ({ ...node, etag }),
+);
+
+export const networkCodec = codec<Network>(
+  'network',
+  Network,
+  (network) => ({ ...network, etag: '' }),
+  (network, etag) => ({ ...network, etag }),
 );
 
 export const optionsCodec = codec<ClusterOptions>(
@@ -72,6 +88,13 @@ export const optionsCodec = codec<ClusterOptions>(
   ClusterOptions,
   (options) => ({ ...options, etag: '' }),
   (options, etag) => ({ ...options, etag }),
+);
+
+export const eventCodec = codec<Event>(
+  'event',
+  Event,
+  (event) => event,
+  (event) => event,
 );
 
 export const leaderCodec = codec<Leader>(

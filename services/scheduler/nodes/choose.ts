@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { ExplainPlacementResponse, type Vm, type VmSpec } from '@lockstep/sdk/v1';
+import { needsOf } from '../../core/domain-xml/devices.js';
 import { LockstepError } from '../../core/errors/catalogue.js';
 import { explain, place, refusalOf, type PlacementDecision } from '../../core/placement/place.js';
 import { selectorOf } from '../../core/placement/snapshot.js';
@@ -10,6 +11,8 @@ import { snapshotOf } from './snapshot.js';
 interface Wish {
   vmId?: string;
   source?: string;
+  /** Nodes on which it has failed. */
+  avoid?: readonly string[];
 }
 
 /** The best node for a VM. Fails with NO_TARGET and every node's reasons. */
@@ -50,12 +53,18 @@ export function explainPlacement(leading: Leading, vm: Vm): ExplainPlacementResp
   return ExplainPlacementResponse.create({ node: node ?? '', candidates, selector });
 }
 
-function decide(leading: Leading, spec: VmSpec, { vmId = '', source }: Wish): PlacementDecision {
-  return place(snapshotOf(leading), {
+/** Weighs all nodes for a VM. Reads only. */
+export function decide(leading: Leading, spec: VmSpec, { vmId = '', source, avoid = [] }: Wish): PlacementDecision {
+  const snapshot = snapshotOf(leading);
+  const nodes = snapshot.nodes.map((node) =>
+    avoid.includes(node.name) ? { ...node, ready: false, notReadyReason: 'the VM failed on this node' } : node,
+  );
+  return place({ ...snapshot, nodes }, {
     vmId,
     memoryBytes: spec.memoryBytes,
     vcpus: spec.vcpus,
     nodeLimit: spec.nodeLimit,
+    bridges: needsOf(spec.domainXml).bridges,
     selector: selectorOf(spec.selector, leading.options?.selector ?? 0),
     ...(source === undefined ? {} : { source }),
   });
