@@ -39,6 +39,8 @@ export interface Lab {
   stateDir: string;
   /** The same for all hosts: disk images. */
   sharedDir: string;
+  /** Where tests ask services to stand still at named points. */
+  pointsDir: string;
   networks: Record<NetworkName, NetworkLayout>;
   hosts: readonly HostLayout[];
 }
@@ -87,7 +89,15 @@ export function layout(env: NodeJS.ProcessEnv = process.env): Lab {
   };
   const networks = { a: networkOf(0), b: networkOf(1) };
   const hosts = Array.from({ length: hostCount }, (_, index) => hostOf(name, stateDir, networks, index + 1));
-  return { name, checkout: findCheckout(), stateDir, sharedDir: join(stateDir, 'shared'), networks, hosts };
+  return {
+    name,
+    checkout: findCheckout(),
+    stateDir,
+    sharedDir: join(stateDir, 'shared'),
+    pointsDir: join(stateDir, 'points'),
+    networks,
+    hosts,
+  };
 }
 
 function hostOf(lab: string, stateDir: string, networks: Lab['networks'], number: number): HostLayout {

@@ -9,7 +9,7 @@ import { inside, logFileOf } from './host.js';
 import { hostNamed, layout, networkNames, type HostLayout, type Lab, type NetworkName } from './layout.js';
 import { exclusively } from './lock.js';
 import { limit, plug } from './network.js';
-import { awaitPart, partNamed, signalPart, startPart } from './parts.js';
+import { awaitPart, killPart, partNamed, signalPart, startPart } from './parts.js';
 import { status, statusTable } from './status.js';
 import { crashHost, down, power, startHost, up } from './up.js';
 
@@ -85,8 +85,14 @@ program
     await become([...inside(hostOf(name)), ...(command.length > 0 ? command : [process.env['SHELL'] ?? '/bin/sh'])]);
   });
 
+program
+  .command('kill <host> <part>')
+  .description("end the part at once; nothing starts it again (a guest's QEMU is the part vm/NAME)")
+  .action(async (name: string, part: string) => {
+    await killPart(hostOf(name), part);
+  });
+
 for (const [verb, signal, what] of [
-  ['kill', 'SIGKILL', 'end the part at once; nothing starts it again'],
   ['stop', 'SIGSTOP', 'freeze the part where it is'],
   ['cont', 'SIGCONT', 'let a frozen part go on'],
 ] as const) {

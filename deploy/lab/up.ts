@@ -3,6 +3,7 @@ import { addContext, contextFile, removeContext } from '@lockstep/services/platf
 import { chassisPower, endBmc, setBmcMode } from './bmc.js';
 import { serversOf } from './configs.js';
 import { hasState, readClaim, removeState, requireOwn, writeClaim } from './claim.js';
+import { closeDisks } from './disks.js';
 import { ensureImages } from './guests.js';
 import { boot, isBooted, killEverything, setPower } from './host.js';
 import type { HostLayout, Lab } from './layout.js';
@@ -108,6 +109,7 @@ export async function down(
       await killEverything(host);
       await endBmc(host);
     });
+    await closeDisks(lab);
     await removeNetwork(lab);
     removeContext(contextNameOf(lab), claim?.contextFile ?? contextFile(env));
     removeState(lab);

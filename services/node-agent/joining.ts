@@ -58,8 +58,10 @@ async function writeNode(input: JoinInput): Promise<bigint> {
     hostUuid,
     address: config.address,
     incarnation: (before?.incarnation ?? 0n) + 1n,
-    mode: before?.mode === NodeMode.MAINTENANCE ? NodeMode.MAINTENANCE : NodeMode.ACTIVE,
+    // What an operator, or a drain, wants of it outlives its agent.
+    mode: before === undefined || before.mode === NodeMode.UNSPECIFIED ? NodeMode.ACTIVE : before.mode,
     fencedBy: '',
+    leaving: undefined,
     labels: { ...(config.labels ?? before?.labels) },
     agentVersion: config.version,
     hypervisorVersion: input.hypervisorVersion === '' ? (before?.hypervisorVersion ?? '') : input.hypervisorVersion,

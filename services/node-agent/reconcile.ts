@@ -216,11 +216,13 @@ export class Reconciler {
     }
   }
 
-  #waitingAs({ history }: VmWorker, step: Step): KnownBetter | undefined {
+  #waitingAs({ history, known }: VmWorker, step: Step): KnownBetter | undefined {
     if (history.stopping !== undefined && step.do === 'wait') {
       return { state: VmState.STOPPING, reason: '', detail: 'asked to shut down' };
     }
     if (step.do !== 'wait') return undefined;
+    // It never ran: why it did not start says more than that it does not run.
+    if (known?.state === VmState.ERROR) return known;
     return { state: VmState.CRASHED, reason: 'GUEST_LOST', detail: 'ended by itself; it is started again soon' };
   }
 

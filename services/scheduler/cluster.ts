@@ -6,7 +6,7 @@ import { keys } from '../core/records/keys.js';
 import type { LeaderView } from '../membership/leadership.js';
 import type { Env } from '../platform/env.js';
 import type { LeaderDesk } from './api.js';
-import { readEntry } from './ledger.js';
+import { readEntry } from '../membership/ledger.js';
 import { VERSION } from '../core/version.js';
 import { durationOf } from '../core/duration.js';
 import { nodesNow } from './nodes/view.js';

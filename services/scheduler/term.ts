@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { ClusterOptions, Migration, Vm } from '@lockstep/sdk/v1';
+import type { ClusterOptions, Drain, Event, Migration, Vm } from '@lockstep/sdk/v1';
+import type { EventLog } from '../membership/events.js';
 import type { NodeStreams } from '../membership/node-streams.js';
 import type { Term } from '../membership/leadership.js';
 import type { Env } from '../platform/env.js';
-import type { Ledger } from './ledger.js';
+import type { Ledger } from '../membership/ledger.js';
 import type { Orders } from './orders.js';
-import type { RecordCache } from './record-cache.js';
+import type { RecordCache } from '../membership/record-cache.js';
 
 /**
  * What the leading Scheduler works with from taking the leadership to losing it. Nothing of it outlives the term: the
@@ -17,6 +18,12 @@ export interface Leading {
   ledger: Ledger;
   vms: RecordCache<Vm>;
   migrations: RecordCache<Migration>;
+  drains: RecordCache<Drain>;
+  /** Written by both leaders; read here. */
+  eventRecords: RecordCache<Event>;
+  events: EventLog;
+  /** By kind of record: the index up to which its history was pruned. */
+  prunedUpTo: Map<string, bigint>;
   nodes: NodeStreams;
   orders: Orders;
   /** What an operator set for the whole cluster; undefined: nothing. */
@@ -27,4 +34,6 @@ export interface Leading {
   rehoming: Map<string, string>;
   /** VMs that no node can take now, and why, node by node. */
   noTarget: Map<string, string>;
+  /** VMs that cannot leave a node that is to be empty, and why. */
+  cannotLeave: Map<string, { reason: string; detail: string }>;
 }

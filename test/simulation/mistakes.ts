@@ -74,7 +74,7 @@ export const MISTAKES: Readonly<Record<string, Mutation>> = {
     replace: 'void 0;',
   },
   'writes without checking its session': {
-    file: 'scheduler/ledger.js',
+    file: 'membership/ledger.js',
     find: '[check(term), ...ops]',
     replace: 'ops',
   },
@@ -109,7 +109,7 @@ export const MISTAKES: Readonly<Record<string, Mutation>> = {
     replace: 'if (false)',
   },
   'drops what a watch tells': {
-    file: 'scheduler/record-cache.js',
+    file: 'membership/record-cache.js',
     find: 'this.records.set(name, { record: this.codec.decode(value, index), index });',
     replace: 'if (known === undefined) this.records.set(name, { record: this.codec.decode(value, index), index });',
   },

@@ -4,6 +4,7 @@ import { durationOption } from './arguments.js';
 import { addClusterCommands } from './commands/cluster.js';
 import { addCompletionCommands } from './commands/completion.js';
 import { addDevCommand } from './commands/dev.js';
+import { addEventCommands } from './commands/events.js';
 import { addFenceCommands } from './commands/fence.js';
 import { addMigrationCommands } from './commands/migration.js';
 import { addNodeCommands } from './commands/node.js';
@@ -50,6 +51,7 @@ export function buildProgram(terminal: Terminal, exitWith: (exitCode: number) =>
   addVmCommands(program, terminal);
   addMigrationCommands(program, terminal);
   addClusterCommands(program, terminal);
+  addEventCommands(program, terminal);
   addFenceCommands(program, terminal);
   addDevCommand(program, exitWith);
   addCompletionCommands(program, terminal);

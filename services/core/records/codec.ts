@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { ClusterOptions, Leader, Migration, Node, Vm } from '@lockstep/sdk/v1';
+import { ClusterOptions, Drain, Event, Leader, Migration, Node, Vm } from '@lockstep/sdk/v1';
 import { LockstepError } from '../errors/catalogue.js';
 
 /** Consul takes 512 KiB; half of it leaves room for base64 and for the other operations of a transaction. */
@@ -67,11 +67,25 @@ export const nodeCodec = codec<Node>(
   (node, etag) => ({ ...node, etag }),
 );
 
+export const drainCodec = codec<Drain>(
+  'drain',
+  Drain,
+  (drain) => ({ ...drain, etag: '' }),
+  (drain, etag) => ({ ...drain, etag }),
+);
+
 export const optionsCodec = codec<ClusterOptions>(
   'options',
   ClusterOptions,
   (options) => ({ ...options, etag: '' }),
   (options, etag) => ({ ...options, etag }),
+);
+
+export const eventCodec = codec<Event>(
+  'event',
+  Event,
+  (event) => event,
+  (event) => event,
 );
 
 export const leaderCodec = codec<Leader>(

@@ -12,11 +12,19 @@ export const keys = {
   vmName: (name: string) => `${ROOT}vm-names/${name}`,
   /** Holds the last placement epoch of a VM that was undefined: defined again, it goes on above it. */
   vmEpoch: (uuid: string) => `${ROOT}vm-epochs/${uuid}`,
+  vmEpochs: `${ROOT}vm-epochs/`,
   migrations: `${ROOT}migrations/`,
   migration: (id: string) => `${ROOT}migrations/${id}`,
   /** Holds what an earlier request with this ID created, so that a repeated one finds it. */
   request: (requestId: string) => `${ROOT}requests/${requestId}`,
   requests: `${ROOT}requests/`,
+  drains: `${ROOT}drains/`,
+  drain: (id: string) => `${ROOT}drains/${id}`,
+  events: `${ROOT}events/`,
+  event: (id: string) => `${ROOT}events/${id}`,
+  /** Holds the store's index up to which the history of a kind was pruned: what was before can be missed. */
+  prunedAll: `${ROOT}pruned/`,
+  pruned: (kind: string) => `${ROOT}pruned/${kind}`,
   options: `${ROOT}options`,
   leader: (role: 'scheduler' | 'fencer') => `${ROOT}leaders/${role}`,
   /** Held by the agent's session while it lives. */

@@ -102,7 +102,9 @@ export class TargetRole {
     if (open.finished === undefined) {
       open.ttl.stop();
       await memory.markFinishing(vmId, migrationId);
+      await this.parts.env.points('agent/commit-target/finishing');
       await this.#finish(open, cookie);
+      await this.parts.env.points('agent/commit-target/finished');
     }
     return this.#committed(order, open.finished);
   }

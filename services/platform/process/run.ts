@@ -22,6 +22,7 @@ import type { ConsulTls } from '../store/consul-http.js';
 import { measuredStore } from '../store/measured.js';
 import { monitor } from './monitoring.js';
 import { createNotifier } from './notify.js';
+import { noPoints, pointsOf } from './points.js';
 
 /** The keys that every service's configuration has. */
 export const commonKeys = {
@@ -64,6 +65,8 @@ export interface ServiceProcess<S extends z.ZodType<CommonConfig>> {
 }
 
 const USAGE_EXIT = 2;
+/** Names the folder by which a test has a service stand still at named points. */
+const POINTS_VARIABLE = 'LOCKSTEP_TEST_POINTS';
 
 /**
  * The life of a service's process: configuration, real parts, serving, and an orderly end at SIGTERM or SIGINT. SIGUSR1
@@ -86,7 +89,7 @@ export async function runService<S extends z.ZodType<CommonConfig>>(service: Ser
     store: measuredStore(await storeOf(config, log), metrics, systemClock),
     log,
     peers,
-    points: () => Promise.resolve(),
+    points: pointsFor(service.name, config, log),
     metrics,
   };
   const running = await service.build(env, config, log);
@@ -110,6 +113,21 @@ export async function runService<S extends z.ZodType<CommonConfig>>(service: Ser
   await monitoring.close();
   await told;
   peers.close();
+}
+
+/**
+ * Standing still at named points is for tests of the whole: whoever can write to the folder can hold a migration up, so
+ * a service that is set up as for production (with TLS) refuses to begin with it.
+ */
+function pointsFor(name: string, { node, tls }: CommonConfig, log: RootLogger): Env['points'] {
+  const folder = process.env[POINTS_VARIABLE];
+  if (folder === undefined) return noPoints;
+  if (tls !== undefined) {
+    process.stderr.write(`${POINTS_VARIABLE} is set, which is for tests only: a service with tls refuses it\n`);
+    process.exit(USAGE_EXIT);
+  }
+  log.warn(`stands still at named points as files in ${folder} ask for it: this is a test`);
+  return pointsOf({ folder, process: `${name}.${node}` });
 }
 
 /** Where the others reach this service. */

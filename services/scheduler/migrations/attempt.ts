@@ -10,6 +10,7 @@ import {
 } from '@lockstep/sdk/v1';
 import { durationOf } from '../../core/duration.js';
 import { LockstepError, type Reason } from '../../core/errors/catalogue.js';
+import { pointAfterStep } from '../../core/migration/points.js';
 import { Cancelled, DeadlineExceeded } from '../../platform/clock/clock.js';
 import type { Logger } from '../../platform/log/log.js';
 import type { Agent } from '../orders.js';
@@ -125,6 +126,8 @@ export class Attempt {
     try {
       const result = await working;
       close(true, tellOf(result));
+      const point = pointAfterStep(step);
+      if (point !== undefined) await this.leading.env.points(point);
       return result;
     } catch (error) {
       close(false, error instanceof Error ? error.message : String(error));

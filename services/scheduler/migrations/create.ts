@@ -8,13 +8,14 @@ import {
   type Vm,
 } from '@lockstep/sdk/v1';
 import { invalidField, LockstepError } from '../../core/errors/catalogue.js';
+import { MIGRATION_PRIORITY } from '../../core/migration/priority.js';
 import { isTerminal } from '../../core/migration/transitions.js';
 import { migrationCodec } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
 import type { TxnOp } from '../../platform/store/store.js';
-import { LostTransaction } from '../ledger.js';
+import { LostTransaction } from '../../membership/ledger.js';
 import { checkTarget, chooseNode } from '../nodes/choose.js';
-import { checkRequestId, earlierResult, noteRequest } from '../requests.js';
+import { checkRequestId, earlierResult, noteRequest } from '../../membership/requests.js';
 import type { Leading } from '../term.js';
 import { findVm } from '../vms/find.js';
 import { withStatus } from '../vms/status.js';
@@ -22,12 +23,18 @@ import { withStatus } from '../vms/status.js';
 const MOST_OPEN = 1_000;
 const MIGRATIONS = { prefix: keys.migrations, codec: migrationCodec };
 
-/** Queues a move. Everything that can be known to forbid it is refused here, and again by the agents. */
-export async function createMigration(leading: Leading, request: CreateMigrationRequest): Promise<Migration> {
+/** Queues a move, with a priority of its own where it is no person's. Everything that can be known to forbid it is refused here, and again by the agents. */
+export async function createMigration(
+  leading: Leading,
+  request: CreateMigrationRequest,
+  priority = askedPriority(request),
+  /** Where the VM goes back to later. */
+  returnNode = '',
+): Promise<Migration> {
   checkRequestId(request.requestId);
   const earlier = await earlierResult(leading.env, request.requestId, MIGRATIONS);
   if (earlier !== undefined) return earlier;
-  const migration = plan(leading, request);
+  const migration = { ...plan(leading, request), priority, returnNode };
   if (request.validateOnly) return migration;
   // Between the look at the open migrations and the write no other move of the same VM may slip in.
   leading.creating.add(migration.vmId);
@@ -96,6 +103,13 @@ function plan(leading: Leading, request: CreateMigrationRequest): Migration {
     bandwidthLimitBytesPerSecond: request.bandwidthLimitBytesPerSecond,
     setHome: request.setHome,
   });
+}
+
+/** Those who ask stay below what empties nodes. */
+function askedPriority({ priority }: CreateMigrationRequest): number {
+  const { REBALANCE, DRAIN } = MIGRATION_PRIORITY;
+  if (priority >= REBALANCE && priority < DRAIN) return priority;
+  throw invalidField('priority', String(priority), `${String(REBALANCE)} to ${String(DRAIN - 1)}`);
 }
 
 function modeOf(mode: MigrationMode): MigrationMode {

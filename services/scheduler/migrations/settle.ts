@@ -175,7 +175,6 @@ async function goBack(attempt: Attempt, facts: MigrationFacts, { target }: OffEn
       throw new LockstepError('FACTS_MISSING', `the target answered ${nameOfTarget(left.targetFact)} to Abort`);
     }
   }
-  await attempt.leading.env.points('scheduler/target-gave-up');
   await attempt.journal.write(attempt.id, () => ({
     migration: { state: MigrationState.ABORTING, phases: attempt.phases, ...causeOfReturn(attempt) },
     holds: target === undefined ? [] : [target.holds],
@@ -208,7 +207,6 @@ async function releaseSource(attempt: Attempt): Promise<void> {
   if (left.sourceFact !== SourceFact.RUNNING) {
     throw new LockstepError('FACTS_MISSING', `the source answered ${nameOfSource(left.sourceFact)} to Abort`);
   }
-  await attempt.leading.env.points('scheduler/source-runs-on');
   const obstacle = obstacleAtTarget(attempt);
   await attempt.journal.write(attempt.id, (open) => {
     const { record } = open.migration;

@@ -69,7 +69,6 @@ async function openShutdownMove(attempt: Attempt): Promise<void> {
     };
   });
   attempt.startedAtMs = env.clock.nowMs();
-  await env.points('scheduler/shutting-down');
 }
 
 /** What the journal says when the guest is to be shut down, of a move that began so or that fell back to it. */
@@ -92,7 +91,7 @@ export function obstacleAtTarget(attempt: Attempt): string | undefined {
 
 /** The guest shuts down within its limit or is forced, and the source gives it up: one order, which may be repeated. */
 async function leaveSource(attempt: Attempt): Promise<void> {
-  const { env, term } = attempt.leading;
+  const { term } = attempt.leading;
   const off = attempt.offProof(SOURCE);
   if (off !== undefined) {
     await leaveDeadSource(attempt, off);
@@ -111,7 +110,6 @@ async function leaveSource(attempt: Attempt): Promise<void> {
     },
     ({ forced }) => (forced ? 'did not shut down within its limit and was forced' : 'it stands and was given up'),
   );
-  await env.points('scheduler/source-stopped');
   // Nobody has told the target anything yet, so a target that went away meanwhile need not give up first.
   const obstacle = obstacleAtTarget(attempt);
   if (obstacle === undefined) await rehome(attempt, TARGET);
@@ -160,7 +158,6 @@ async function startOnTarget(attempt: Attempt): Promise<void> {
     await startAgainOnSource(attempt);
     return;
   }
-  await attempt.leading.env.points('scheduler/started');
   await close(attempt, (open) => {
     const { record } = open.migration;
     const { detail } = record;
@@ -223,7 +220,6 @@ async function giveUpTarget(attempt: Attempt): Promise<void> {
       { deadlineMs: GIVE_UP_DEADLINE_MS, signal: attempt.leading.term.ended },
     );
   });
-  await attempt.leading.env.points('scheduler/target-gave-up');
 }
 
 /**
@@ -255,7 +251,6 @@ async function rehome(
       };
     });
   });
-  await attempt.leading.env.points('scheduler/rehomed');
 }
 
 async function close(attempt: Attempt, change: (open: OpenMigration) => JournalChange): Promise<void> {

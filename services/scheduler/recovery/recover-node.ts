@@ -4,7 +4,7 @@ import { invalidField, LockstepError } from '../../core/errors/catalogue.js';
 import { isTerminal } from '../../core/migration/transitions.js';
 import { nodeCodec } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
-import { readEntry } from '../ledger.js';
+import { readEntry } from '../../membership/ledger.js';
 import type { Leading } from '../term.js';
 
 /**

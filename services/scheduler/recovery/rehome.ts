@@ -3,7 +3,7 @@ import { VmDesired, VmRecovery, type Vm, type VmSpec } from '@lockstep/sdk/v1';
 import { LockstepError } from '../../core/errors/catalogue.js';
 import { explain } from '../../core/placement/place.js';
 import type { Logger } from '../../platform/log/log.js';
-import { retryLost } from '../ledger.js';
+import { retryLost } from '../../membership/ledger.js';
 import { decide } from '../nodes/choose.js';
 import type { Leading } from '../term.js';
 import { writeVm } from '../vms/lifecycle.js';

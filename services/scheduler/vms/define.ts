@@ -6,10 +6,10 @@ import { LockstepError } from '../../core/errors/catalogue.js';
 import { vmCodec } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
 import type { TxnOp } from '../../platform/store/store.js';
-import { LostTransaction, readEntry } from '../ledger.js';
+import { LostTransaction, readEntry } from '../../membership/ledger.js';
 import { chooseNode, checkNamedNode } from '../nodes/choose.js';
 import type { Leading } from '../term.js';
-import { checkRequestId, earlierResult, noteRequest } from '../requests.js';
+import { checkRequestId, earlierResult, noteRequest } from '../../membership/requests.js';
 
 const NO_INDEX = 0n;
 const VMS = { prefix: keys.vms, codec: vmCodec };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { check, type Term } from '../membership/leadership.js';
+import { check, type Term } from './leadership.js';
 import { LockstepError } from '../core/errors/catalogue.js';
 import { sleep } from '../platform/clock/clock.js';
 import type { Env } from '../platform/env.js';
