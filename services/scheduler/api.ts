@@ -127,6 +127,9 @@ export function createApi(
       return { migration: await led().queue.cancel(id) };
     },
 
+    completeMigration: async ({ id, method }) => ({ migration: await led().queue.complete(id, method) }),
+    resolveMigration: async (request) => ({ migration: await led().queue.resolve(request) }),
+
     getNode: async ({ name }) => Promise.resolve(findNode(led().leading, name)),
     listNodes: async () => Promise.resolve({ nodes: nodesNow(led().leading) }),
     async *watchNodes({ resumeToken }, { signal }) {
