@@ -15,7 +15,7 @@ import { rulesOutLive } from '../../core/migration/fallback.js';
 import { decide, type MigrationFacts, type RecoveryAction } from '../../core/migration/recovery.js';
 import { isTerminal } from '../../core/migration/transitions.js';
 import type { Agent } from '../orders.js';
-import { pauseUntilProof, type Proof } from '../recovery/proof.js';
+import { pauseUntilNews, type Proof } from '../recovery/proof.js';
 import type { Attempt } from './attempt.js';
 import type { OpenMigration } from './journal.js';
 import { commitSource, completeLockstep, place, transfer, unlocked } from './lockstep.js';
@@ -46,7 +46,7 @@ export async function settle(attempt: Attempt): Promise<void> {
       attempt.log.warn(`not settled yet: ${error instanceof Error ? error.message : String(error)}`);
       if (error instanceof LockstepError && error.reason === 'NOT_LEADER') return;
     }
-    await pauseUntilProof(attempt.leading, [attempt.nodeOf(SOURCE), attempt.nodeOf(TARGET)], pauseMs);
+    await pauseUntilNews(attempt.leading, [attempt.nodeOf(SOURCE), attempt.nodeOf(TARGET)], pauseMs);
   }
 }
 
