@@ -27,6 +27,8 @@ export interface AgentTiming {
   networkEveryMs: number;
   /** How long a pass over them may take, with all that it makes. */
   networkLimitMs: number;
+  /** Between two questions to the storage cluster. */
+  cephEveryMs: number;
   /** How long a prepared target waits without being renewed. */
   prepareTtlMs: number;
   /** Between two reports of a transfer. */
@@ -54,6 +56,7 @@ export const DEFAULT_TIMING: AgentTiming = {
   collectorLimitMs: 3_000,
   networkEveryMs: 10_000,
   networkLimitMs: 10_000,
+  cephEveryMs: 30_000,
   prepareTtlMs: 60_000,
   progressEveryMs: 200,
   leaseTtlMs: 15_000,
@@ -81,4 +84,8 @@ export const CALL_MS = {
   confirm: 30_000,
   cancel: 30_000,
   tune: 3_000,
+  /** With post-copy the last two last until all memory has been fetched. */
+  postCopy: 3_600_000,
+  /** Beyond the second that it is measured over. */
+  dirtyRate: 4_000,
 } as const;

@@ -40,13 +40,16 @@ const schema = z
     memory_reserve_mib: z.int().min(0).default(0),
     labels: z.record(z.string(), z.string()).optional(),
     bmc_file: z.string().min(1).optional(),
+    /** Where there is none at its place, the host has no Ceph. */
+    ceph_config_file: z.string().min(1).optional(),
   })
-  .transform(({ host_uuid, state_dir, memory_reserve_mib, bmc_file, ...common }) => ({
+  .transform(({ host_uuid, state_dir, memory_reserve_mib, bmc_file, ceph_config_file, ...common }) => ({
     ...common,
     hostUuid: host_uuid?.toLowerCase(),
     stateDir: state_dir,
     memoryReserveBytes: BigInt(memory_reserve_mib) * 1024n * 1024n,
     bmcFile: bmc_file,
+    cephConfigFile: ceph_config_file,
   }));
 
 type Config = z.output<typeof schema>;
@@ -78,7 +81,7 @@ await runService({
       {
         ...env,
         hypervisor: hypervisorOf(env, config),
-        host: createProcHost({ clock: systemClock }),
+        host: createProcHost({ clock: systemClock, cephConfigFile: config.cephConfigFile }),
         state: await openFileState({ folder: config.stateDir }),
         bmcs: await loadBmcs(config.bmcFile, systemClock),
         loopDelayMs: () => loopDelay.worstMs(),

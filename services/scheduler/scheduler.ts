@@ -31,6 +31,7 @@ import { MigrationQueue } from './migrations/queue.js';
 import { NetworkAssignments } from './networks/apply.js';
 import { createOrders } from './orders.js';
 import { Recovery } from './recovery/recovery.js';
+import { Relocations } from './recovery/relocations.js';
 import { RecordCache } from '../membership/record-cache.js';
 import type { Leading } from './term.js';
 
@@ -127,6 +128,7 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
   assignments.start();
   const recovery = new Recovery(leading);
   recovery.start();
+  new Relocations(leading).start();
   new NetworkAssignments(leading).start();
   keepBounded(leading, migrationHistory(leading));
   keepBounded(leading, eventHistory(leading));

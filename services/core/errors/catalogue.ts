@@ -55,9 +55,14 @@ export const CATALOGUE = {
   NOT_FENCED: { status: 'FAILED_PRECONDITION', hint: 'lockstep node show {node}' },
   BRIDGE_MISSING: { status: 'FAILED_PRECONDITION', hint: 'lockstep network list' },
   NETWORK_IN_USE: { status: 'FAILED_PRECONDITION', hint: 'lockstep vm list' },
+  NO_CONSOLE: { status: 'FAILED_PRECONDITION', hint: 'lockstep vm show {vm}' },
   MIGRATION_ENDED: { status: 'FAILED_PRECONDITION', hint: 'lockstep migration show {migration}' },
   PAST_POINT_OF_NO_RETURN: { status: 'FAILED_PRECONDITION', hint: 'lockstep migration watch {migration}' },
   ETAG_MISMATCH: { status: 'ABORTED', hint: 'lockstep vm show {vm}' },
+  NOT_TRANSFERRING: { status: 'FAILED_PRECONDITION', hint: 'lockstep migration show {migration}' },
+  POST_COPY_NOT_ALLOWED: { status: 'FAILED_PRECONDITION', hint: 'lockstep vm show {vm}' },
+  NOT_UNCERTAIN: { status: 'FAILED_PRECONDITION', hint: 'lockstep migration show {migration}' },
+  FACTS_CONTRADICT: { status: 'FAILED_PRECONDITION', hint: 'lockstep migration show {migration}' },
   QUEUE_FULL: { status: 'RESOURCE_EXHAUSTED', hint: 'lockstep migration list' },
 
   // Agents to leaders.

@@ -70,6 +70,7 @@ export const nodeCodec = codec<Node>(
     conditions: [],
     networks: [],
     bridges: [],
+    ceph: undefined,
     etag: '',
   }),
   (node, etag) => ({ ...node, etag }),

@@ -26,6 +26,8 @@ export class Attempt {
   /** Set synchronously before Commit(target) is sent, so that a cancel and the commit cannot both win. */
   commit: CommitState = 'not-sent';
   cancelRequested = false;
+  /** The switch to post-copy was decided, by this leader or an earlier one: there is no way back but over the table. */
+  postCopy: boolean;
   /** This leader heard the source say that all memory was sent. */
   endHeard = false;
   /** For Commit(target); empty where the end was not heard with it. */
@@ -55,6 +57,7 @@ export class Attempt {
     readonly tell: () => void,
   ) {
     this.phases = [...this.open().migration.record.phases];
+    this.postCopy = this.open().migration.record.postCopy;
     this.log = leading.env.log.child(`migration/${id}`);
   }
 
@@ -145,7 +148,7 @@ export class Attempt {
 
   /** Ends the waiting and sends the guest back, unless the target was told to take over already. */
   giveUpLive(reason: Reason, detail: string): boolean {
-    if (this.commit !== 'not-sent') return false;
+    if (this.commit !== 'not-sent' || this.postCopy) return false;
     this.cause ??= { reason, detail };
     this.cancelRequested = true;
     this.interrupted.abort(new LockstepError(reason, detail));
@@ -156,6 +159,13 @@ export class Attempt {
   heedProofs(): void {
     const off = this.offProof(MigrationRole.SOURCE) ?? this.offProof(MigrationRole.TARGET);
     if (off !== undefined) this.giveUpLive('HOST_OFF', `${off.node} is proven off`);
+  }
+
+  /** Decides for post-copy, unless the guest is sent back or was told to take over; true also where it was decided before. */
+  beginPostCopy(): boolean {
+    if (this.commit !== 'not-sent' || this.cancelRequested) return false;
+    this.postCopy = true;
+    return true;
   }
 
   /** There is no way back any more: a wish to stop cannot be granted, and what is waited for now is the end. */

@@ -75,12 +75,12 @@ export class MigrationQueue {
   }
 
   /** Sends a migration back. Fails where it has ended, and where an order that cannot be taken back was given. */
-  private stop({ id, state }: Migration): void {
+  private stop({ id, state, postCopy }: Migration): void {
     if (isTerminal(state)) {
       const name = stateName(state);
       throw new LockstepError('MIGRATION_ENDED', `migration ${id} has ended: ${name}`, { migration: id, state: name });
     }
-    const stopped = isCancellable(state) && (this.attempts.get(id)?.giveUpLive('CANCELLED', 'cancelled by request') ?? true);
+    const stopped = isCancellable(state) && !postCopy && (this.attempts.get(id)?.giveUpLive('CANCELLED', 'cancelled by request') ?? true);
     if (stopped) return;
     const shutdown = state === MigrationState.SHUTTING_DOWN || state === MigrationState.STARTING;
     const told = shutdown ? 'the guest was told to shut down' : 'the target was told to take over';

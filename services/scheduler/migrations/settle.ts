@@ -18,7 +18,8 @@ import type { Agent } from '../orders.js';
 import { pauseUntilProof, type Proof } from '../recovery/proof.js';
 import type { Attempt } from './attempt.js';
 import type { OpenMigration } from './journal.js';
-import { commitSource, completeLockstep, place, transfer, unlocked } from './lockstep.js';
+import { commitSource, completeLockstep, place, unlocked } from './lockstep.js';
+import { transfer } from './transfer.js';
 import { restartCold } from './cold.js';
 import { beginsShutdown, continueShutdownMove, obstacleAtTarget } from './shutdown-move.js';
 
@@ -140,6 +141,7 @@ async function seizeBoth(attempt: Attempt): Promise<{ facts: MigrationFacts; gon
         source: gone.source === undefined ? (source?.sourceFact ?? SourceFact.UNREACHABLE) : SourceFact.OFF,
         target: gone.target === undefined ? (target?.targetFact ?? TargetFact.UNREACHABLE) : TargetFact.OFF,
         endHeard: attempt.endHeard || attempt.open().migration.record.transferEndHeard,
+        postCopy: attempt.postCopy,
       };
       return { facts, gone };
     },
@@ -171,7 +173,7 @@ async function goBack(attempt: Attempt, facts: MigrationFacts, { target }: OffEn
       async () => await abort(attempt, attempt.agent(TARGET), TARGET),
       ({ targetFact }) => nameOfTarget(targetFact),
     );
-    if (!hasGivenUp(left.targetFact, facts.source)) {
+    if (!hasGivenUp(left.targetFact, facts)) {
       throw new LockstepError('FACTS_MISSING', `the target answered ${nameOfTarget(left.targetFact)} to Abort`);
     }
   }
@@ -183,9 +185,9 @@ async function goBack(attempt: Attempt, facts: MigrationFacts, { target }: OffEn
 }
 
 /** MAYBE is as good as NEVER where the source itself says that its memory was not all sent, or that nobody was told. */
-function hasGivenUp(target: TargetFact, source: SourceFact): boolean {
+function hasGivenUp(target: TargetFact, { source, postCopy = false }: MigrationFacts): boolean {
   if (target === TargetFact.NEVER) return true;
-  return target === TargetFact.MAYBE && decide({ source, target, endHeard: false }, false) === 'BACK';
+  return target === TargetFact.MAYBE && decide({ source, target, endHeard: false, postCopy }, false) === 'BACK';
 }
 
 async function releaseSource(attempt: Attempt): Promise<void> {
@@ -200,7 +202,9 @@ async function releaseSource(attempt: Attempt): Promise<void> {
     async () => await abort(attempt, attempt.agent(SOURCE), SOURCE),
     (facts) => nameOfSource(facts.sourceFact),
   );
-  if (left.sourceFact === SourceFact.LOST) {
+  // After a switch to post-copy the hypervisor does not let the old copy go on, though the target has never run.
+  const cannotGoOn = attempt.postCopy && left.sourceFact === SourceFact.STANDS;
+  if (left.sourceFact === SourceFact.LOST || cannotGoOn) {
     await restartCold(attempt, { target: 'gave-up' });
     return;
   }

@@ -22,7 +22,7 @@ import { Stand } from './stand.js';
 const HEALTHY_LIMIT_MS = 90_000;
 const START_LIMIT_MS = 60_000;
 const REACH_LIMIT_MS = 60_000;
-const SETTLE_LIMIT_MS = 120_000;
+const SETTLE_LIMIT_MS = 90_000;
 const COUNT_LIMIT_MS = 30_000;
 const LOOK_EVERY_MS = 150;
 /** Makes the guest's memory take some seconds, for what is broken while it is sent. */
