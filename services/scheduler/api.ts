@@ -27,7 +27,7 @@ import { explainPlacement } from './nodes/choose.js';
 import { findNode, nodesNow } from './nodes/view.js';
 import { pageOf } from '../membership/pages.js';
 import { recoverNode } from './recovery/recover-node.js';
-import { indexOfToken, tokenOf } from './resume-token.js';
+import { indexOfToken, tokenOf } from '../membership/resume-token.js';
 import type { Leading } from './term.js';
 import { defineVm } from './vms/define.js';
 import { findVm } from './vms/find.js';

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { ClusterOptions, Event, Leader, Migration, Network, Node, Vm } from '@lockstep/sdk/v1';
+import { Arming, ClusterOptions, Event, FenceAction, Leader, Migration, Network, Node, Vm } from '@lockstep/sdk/v1';
 import { LockstepError } from '../errors/catalogue.js';
 
 /** Consul takes 512 KiB; half of it leaves room for base64 and for the other operations of a transaction. */
@@ -95,6 +95,20 @@ export const eventCodec = codec<Event>(
   Event,
   (event) => event,
   (event) => event,
+);
+
+export const fenceActionCodec = codec<FenceAction>(
+  'fence action',
+  FenceAction,
+  (action) => ({ ...action, etag: '' }),
+  (action, etag) => ({ ...action, etag }),
+);
+
+export const armingCodec = codec<Arming>(
+  'arming',
+  Arming,
+  (arming) => arming,
+  (arming) => arming,
 );
 
 export const leaderCodec = codec<Leader>(

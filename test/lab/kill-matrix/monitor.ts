@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 
 /** A host's file was seen to have grown. */
 export interface Growth {
+  /** Milliseconds since 1970. */
   atMs: number;
   /** The host's number in the list of files. */
   file: number;
@@ -31,6 +32,7 @@ export class Monitor {
   readonly #child: ChildProcessWithoutNullStreams;
   readonly #exited: Promise<void>;
   #text = '';
+  #growths: readonly Growth[] = [];
 
   /** @param files - one for each host */
   constructor(files: readonly string[]) {
@@ -43,6 +45,11 @@ export class Monitor {
         resolve();
       });
     });
+  }
+
+  /** Every growth that it saw; once it has ended. */
+  get growths(): readonly Growth[] {
+    return this.#growths;
   }
 
   /** Ends it. Returns what is wrong by what it saw; empty where nothing is. */
@@ -59,6 +66,7 @@ export class Monitor {
       const [atMs = '', file = ''] = line.split(' ');
       return { atMs: Number(atMs), file: Number(file) };
     });
+    this.#growths = growths;
     const [first] = togetherAt(growths);
     if (first !== undefined) {
       const around = growths
