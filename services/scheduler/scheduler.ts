@@ -28,6 +28,7 @@ import { limitsOf } from './limits.js';
 import { countMigrations } from './metrics.js';
 import { migrationHistory } from './migrations/history.js';
 import { MigrationQueue } from './migrations/queue.js';
+import { tellFenceability } from './nodes/fenceability.js';
 import { NetworkAssignments } from './networks/apply.js';
 import { createOrders } from './orders.js';
 import { RecordCache } from '../membership/record-cache.js';
@@ -123,6 +124,7 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
   queue.start();
   assignments.start();
   new NetworkAssignments(leading).start();
+  tellFenceability(leading);
   keepBounded(leading, migrationHistory(leading));
   keepBounded(leading, eventHistory(leading));
   return { leading, queue };
