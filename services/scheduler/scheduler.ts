@@ -28,6 +28,7 @@ import { limitsOf } from './limits.js';
 import { countMigrations } from './metrics.js';
 import { migrationHistory } from './migrations/history.js';
 import { MigrationQueue } from './migrations/queue.js';
+import { tellFenceability } from './nodes/fenceability.js';
 import { NetworkAssignments } from './networks/apply.js';
 import { drainHistory } from './drains/history.js';
 import { DrainWatch } from './drains/drain-watch.js';
@@ -140,6 +141,7 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
   new Homecoming(leading).start();
   const drains = new DrainWatch(leading, queue);
   drains.start();
+  tellFenceability(leading);
   keepBounded(leading, migrationHistory(leading));
   keepBounded(leading, drainHistory(leading));
   keepBounded(leading, eventHistory(leading));
