@@ -6,6 +6,10 @@ export interface AgentConfig {
   node: string;
   /** Where other services reach it, host:port. */
   address: string;
+  /** The network that this address belongs to; `main` unless told. */
+  network?: string | undefined;
+  /** Further networks it can be reached over, for signs of life. */
+  furtherNetworks?: readonly { network: string; address: string }[] | undefined;
   /** UUID of the host; absent: the hypervisor's own. */
   hostUuid?: string | undefined;
   /** Goes into the node's record. */

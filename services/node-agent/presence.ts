@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Fenceability, NodeConditionType, NodeJudgement, NodeMode, type Node, type NodeCeph, type NodeCondition, type VmReport } from '@lockstep/sdk/v1';
 import { durationOf } from '../core/duration.js';
+import { MAIN_NETWORK } from '../core/records/keys.js';
 import type { Finding } from '../core/fencing/bmc-check.js';
 import type { NodeNetworks } from './networks.js';
 import type { AgentParts } from './parts.js';
@@ -80,6 +81,11 @@ export class NodePresence {
       networks: this.asked.networks.networks(),
       bridges: this.asked.networks.bridges(),
       ceph: this.asked.ceph(),
+      network: config.network ?? MAIN_NETWORK,
+      furtherNetworks: (config.furtherNetworks ?? []).map((network) => ({ ...network })),
+      selfFence: undefined,
+      steady: false,
+      powerDistrust: '',
     };
   }
 

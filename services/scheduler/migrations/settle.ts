@@ -15,7 +15,7 @@ import { rulesOutLive } from '../../core/migration/fallback.js';
 import { decide, type MigrationFacts, type RecoveryAction } from '../../core/migration/recovery.js';
 import { isTerminal } from '../../core/migration/transitions.js';
 import type { Agent } from '../orders.js';
-import { pauseUntilProof, type Proof } from '../recovery/proof.js';
+import { pauseUntilNews, type Proof } from '../recovery/proof.js';
 import type { Attempt } from './attempt.js';
 import type { OpenMigration } from './journal.js';
 import { commitSource, completeLockstep, place, unlocked } from './lockstep.js';
@@ -49,7 +49,7 @@ export async function settle(attempt: Attempt): Promise<void> {
       if (error instanceof LockstepError && error.reason === 'NOT_LEADER') return;
     }
     const ends = [attempt.nodeOf(SOURCE), attempt.nodeOf(TARGET)];
-    await Promise.race([pauseUntilProof(attempt.leading, ends, pauseMs), attempt.heard()]);
+    await Promise.race([pauseUntilNews(attempt.leading, ends, pauseMs), attempt.heard()]);
   }
 }
 
