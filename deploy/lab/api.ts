@@ -12,7 +12,7 @@ export { bmcModeNames, bmcModes, type BmcMode } from './bmc-modes.js';
 export { consulLeader, consulPort } from './consul.js';
 export { ports, serversOf } from './configs.js';
 export { checkContinuity, formatCount, type Continuity, type SerialOutput } from './counter.js';
-export { closeDisk, generationOf, openDisk, type Disk } from './disks.js';
+export { closeDisk, generationOf, lockedDisk, openDisk, type Disk, type LockedDisk } from './disks.js';
 export { LabError } from './errors.js';
 export { ensureImage, guestXml, serialFile, type Guest, type GuestKind } from './guests.js';
 export { inside, isBooted, isPoweredOn, logFileOf, processesOf } from './host.js';

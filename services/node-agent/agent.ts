@@ -16,11 +16,14 @@ import { NodeNetworks } from './networks.js';
 import { OrderGuard } from './orders.js';
 import type { AgentParts } from './parts.js';
 import { NodePresence } from './presence.js';
+import { Rarely } from './rarely.js';
 import { Reconciler } from './reconcile.js';
 import { createRoomCheck } from './room.js';
 import { agentService } from './service.js';
+import { NodeStorage } from './storage.js';
 import { tickLine } from './tick-line.js';
 import { NodeView } from './view.js';
+import { VmLogs } from './vm-log.js';
 import { VmOrders } from './vm-orders.js';
 import { VmQueues } from './vm-queues.js';
 import { Watchers } from './watchers.js';
@@ -77,8 +80,9 @@ class AgentLife {
   readonly #watchers: Watchers;
   readonly #bmcs: BmcChecks;
   readonly #networks: NodeNetworks;
-  /** When the host's links are looked at next, whatever happens. */
-  #networksDueMs = 0;
+  readonly #storage: NodeStorage;
+  /** What is looked at less often than at every tick. */
+  readonly #rarely: readonly Rarely[];
   #tick: Timer | undefined;
   /** When the last tick had succeeded; at first, when the agent was made. */
   #tickedAtMs: number;
@@ -101,7 +105,13 @@ class AgentLife {
       this.#watchers.wake();
     };
     this.#networks = new NodeNetworks(parts, changed);
-    this.#view = new NodeView(parts, changed, [this.#networks.collector]);
+    this.#storage = new NodeStorage(parts, changed);
+    const slow = [this.#networks.collector, this.#storage.collector];
+    this.#rarely = [
+      new Rarely(env.clock, timing.networkEveryMs, () => void this.#networks.collector.refresh()),
+      new Rarely(env.clock, timing.cephEveryMs, () => void this.#storage.collector.refresh()),
+    ];
+    this.#view = new NodeView(parts, changed, slow);
     this.#reconciler = new Reconciler(parts, changed);
     this.#membership = new Membership({
       env,
@@ -121,6 +131,7 @@ class AgentLife {
       standing: () => this.#membership,
       fencing: () => this.#bmcs.own,
       networks: this.#networks,
+      ceph: () => this.#storage.ceph(),
     });
     this.#watchers = new Watchers(env.clock, this.#presence, timing.heartbeatMs, (latenessMs) => {
       metrics.late('heartbeat', latenessMs);
@@ -145,6 +156,7 @@ class AgentLife {
       facts,
       bmcs: this.#bmcs,
       networks: this.#networks,
+      logs: new VmLogs(parts),
       incarnation: () => this.#membership.incarnation ?? 0n,
       setDebug: options.setDebug ?? (() => undefined),
     });
@@ -211,17 +223,9 @@ class AgentLife {
   async #look(): Promise<void> {
     void this.#view.usages.refresh();
     void this.#view.hosts.refresh();
-    this.#lookAtLinks();
+    for (const rarely of this.#rarely) rarely.look();
     await this.#view.vms.refresh();
     this.#reconciler.kickAll(this.#view.domains.keys());
-  }
-
-  /** Less often than the rest: it starts programs. */
-  #lookAtLinks(): void {
-    const { env, timing } = this.#parts;
-    if (env.clock.nowMs() < this.#networksDueMs) return;
-    this.#networksDueMs = env.clock.nowMs() + timing.networkEveryMs;
-    void this.#networks.collector.refresh();
   }
 
   /** Events make the looks quick; the ticks make up for those that are lost. */

@@ -22,13 +22,15 @@ export function vmReport({ node, domain, usage, notes, known: better, ageMs }: R
   const { state, detail } = stateAndDetail(domain, notes);
   const running = runsVcpus(domain.state);
   // The two are looked at apart: an end that only one of them has seen yet is told when both have.
-  const known = running && better?.state === VmState.CRASHED ? undefined : better;
+  const outdated = better?.state === VmState.CRASHED || better?.reason === 'RESTARTS_EXHAUSTED';
+  const known = running && outdated ? undefined : better;
   return {
     vmId: domain.uuid,
     name: domain.name,
     placementEpoch: domain.placementEpoch ?? 0n,
     memoryBytes: domain.maxMemoryBytes,
     vcpus: domain.vcpus,
+    rbdImages: [...(domain.rbdImages ?? [])],
     running,
     status: {
       state: known?.state ?? state,
@@ -39,6 +41,19 @@ export function vmReport({ node, domain, usage, notes, known: better, ageMs }: R
       memoryUsedBytes: running ? (usage?.memoryUsedBytes ?? 0n) : 0n,
       cpuTimeNs: usage?.cpuTimeNs ?? 0n,
     },
+  };
+}
+
+/** Stands for a domain that is not here, of a VM that is to be here under this placement epoch. */
+export function absentDomain(vmId: string, notes: Readonly<VmNotes>, placementEpoch?: bigint): Domain {
+  return {
+    uuid: vmId,
+    name: '',
+    state: { state: 'off', reason: 'other' },
+    persistent: false,
+    placementEpoch,
+    maxMemoryBytes: notes.assignment?.memoryBytes ?? 0n,
+    vcpus: notes.assignment?.vcpus ?? 0,
   };
 }
 

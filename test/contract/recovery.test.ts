@@ -3,6 +3,8 @@ import { ApiError, connect, MigrationMode, MigrationState, VmDesired, VmState, t
 import { VmRecovery, type VmSpec } from '@lockstep/sdk/v1';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startDevCluster, type DevCluster } from '../../services/dev/cluster.js';
+import { overriding } from '../../services/node-agent/test-bed.js';
+import { HypervisorError, type Hypervisor } from '../../services/platform/hypervisor/hypervisor.js';
 import { createMemoryLogger } from '../../services/platform/log/memory.js';
 import { copies, domainXml, proveOff, runsOn, untilReady } from './dead-host.js';
 
@@ -13,14 +15,27 @@ const WAIT = { timeout: 60_000 };
 let cluster: DevCluster;
 let lockstep: Lockstep;
 
+/** Nodes that start nothing. */
+const broken = new Set<string>();
+
+function moody(node: string, hypervisor: Hypervisor): Hypervisor {
+  return overriding(hypervisor, {
+    start: async (uuid, call) => {
+      if (broken.has(node)) throw new HypervisorError('refused', 'the storage is not there');
+      await hypervisor.start(uuid, call);
+    },
+  });
+}
+
 async function start(options: { nodes?: number; memoryBytes?: bigint } = {}): Promise<void> {
   const { nodes = 3, ...rest } = options;
-  cluster = await startDevCluster({ nodes, log: createMemoryLogger(), bytesPerSecond: 20_000_000, ...rest });
+  cluster = await startDevCluster({ nodes, log: createMemoryLogger(), bytesPerSecond: 20_000_000, hypervisorOf: moody, ...rest });
   lockstep = connect({ servers: [cluster.scheduler] });
   await untilReady(lockstep, nodes);
 }
 
 afterEach(async () => {
+  broken.clear();
   lockstep.close();
   await cluster.close();
 });
@@ -175,5 +190,54 @@ describe('recovery with too little room', () => {
       }, WAIT)
       .toBe(1);
     expect(runsOn(cluster, database.id)).toHaveLength(1);
+  });
+});
+
+describe('a VM that a node cannot keep running', () => {
+  beforeEach(() => start());
+
+  const define = async (spec: Partial<VmSpec>): Promise<Vm> => {
+    const given = { ...spec, domainXml: domainXml('a') };
+    const { vm } = await lockstep.scheduler.defineVm({ spec: given, node: 'n1', start: true });
+    if (vm === undefined) throw new Error('no VM in the answer');
+    return vm;
+  };
+
+  it('is tried again there, then given to another node, and forgets it once it is started anew', async () => {
+    broken.add('n1');
+    const vm = await define({ maxRestart: 0 });
+    const runs = await lockstep.waitForVm(vm.id, [VmState.RUNNING]);
+    expect(runs.placement?.node).not.toBe('n1');
+    expect(runs.trouble).toMatchObject({ relocations: 1, givenUp: false, reason: 'RESTARTS_EXHAUSTED', nodes: ['n1'] });
+    expect(runs.trouble?.detail).toContain('the storage is not there');
+    await expect.poll(() => copies(cluster, vm.id), WAIT).toEqual([runs.placement?.node]);
+    await lockstep.scheduler.startVm({ vm: vm.id });
+    expect((await recordOf(vm.id)).trouble).toBeUndefined();
+  });
+
+  it('is in ERROR with its reason after its limits, until it is started', async () => {
+    for (const node of ['n1', 'n2', 'n3']) broken.add(node);
+    const vm = await define({ maxRestart: 0, maxRelocate: 1 });
+    await expect.poll(async () => (await recordOf(vm.id)).trouble?.givenUp, WAIT).toBe(true);
+    const error = await recordOf(vm.id);
+    expect(error.status).toMatchObject({ state: VmState.ERROR, reason: 'RELOCATIONS_EXHAUSTED' });
+    expect(error.status?.detail).toContain('the storage is not there');
+    expect(error.trouble).toMatchObject({ relocations: 1, givenUp: true });
+    expect(error.trouble?.nodes).toHaveLength(2);
+    broken.clear();
+    await lockstep.scheduler.startVm({ vm: vm.id });
+    const runs = await lockstep.waitForVm(vm.id, [VmState.RUNNING]);
+    expect(runs.trouble).toBeUndefined();
+  });
+
+  it('waits for a target while no other node has room for it', async () => {
+    broken.add('n1');
+    await cluster.power('n2', 'off');
+    await cluster.power('n3', 'off');
+    const vm = await define({ maxRestart: 0 });
+    await expect.poll(() => stateOf(vm.id), WAIT).toBe(VmState.WAITING_TARGET);
+    expect((await recordOf(vm.id)).status?.detail).toContain('the VM failed on this node');
+    await cluster.power('n2', 'on');
+    await expect.poll(() => runsOn(cluster, vm.id), WAIT).toEqual(['n2']);
   });
 });

@@ -38,6 +38,7 @@ export const CATALOGUE = {
   DRAIN_NOT_FOUND: { status: 'NOT_FOUND', hint: 'lockstep drain list' },
   NETWORK_NOT_FOUND: { status: 'NOT_FOUND', hint: 'lockstep network list' },
   NETWORK_NAME_TAKEN: { status: 'ALREADY_EXISTS', hint: 'lockstep network show {network}' },
+  FENCE_ACTION_NOT_FOUND: { status: 'NOT_FOUND', hint: 'lockstep fence list' },
   VM_NAME_TAKEN: { status: 'ALREADY_EXISTS', hint: 'lockstep vm show {vm}' },
   VM_ID_TAKEN: { status: 'ALREADY_EXISTS', hint: 'lockstep vm show {vm}' },
 
@@ -55,10 +56,30 @@ export const CATALOGUE = {
   NOT_FENCED: { status: 'FAILED_PRECONDITION', hint: 'lockstep node show {node}' },
   BRIDGE_MISSING: { status: 'FAILED_PRECONDITION', hint: 'lockstep network list' },
   NETWORK_IN_USE: { status: 'FAILED_PRECONDITION', hint: 'lockstep vm list' },
+  NO_CONSOLE: { status: 'FAILED_PRECONDITION', hint: 'lockstep vm show {vm}' },
   MIGRATION_ENDED: { status: 'FAILED_PRECONDITION', hint: 'lockstep migration show {migration}' },
   PAST_POINT_OF_NO_RETURN: { status: 'FAILED_PRECONDITION', hint: 'lockstep migration watch {migration}' },
   ETAG_MISMATCH: { status: 'ABORTED', hint: 'lockstep vm show {vm}' },
+  NOT_TRANSFERRING: { status: 'FAILED_PRECONDITION', hint: 'lockstep migration show {migration}' },
+  POST_COPY_NOT_ALLOWED: { status: 'FAILED_PRECONDITION', hint: 'lockstep vm show {vm}' },
+  NOT_UNCERTAIN: { status: 'FAILED_PRECONDITION', hint: 'lockstep migration show {migration}' },
+  FACTS_CONTRADICT: { status: 'FAILED_PRECONDITION', hint: 'lockstep migration show {migration}' },
   QUEUE_FULL: { status: 'RESOURCE_EXHAUSTED', hint: 'lockstep migration list' },
+
+  // Fencing.
+  FENCER_DISARMED: { status: 'FAILED_PRECONDITION', hint: 'lockstep fence arm' },
+  FENCE_ACTION_OPEN: { status: 'FAILED_PRECONDITION', hint: 'lockstep fence show {fence_action}' },
+  FENCE_ACTION_NOT_HELD: { status: 'FAILED_PRECONDITION', hint: 'lockstep fence show {fence_action}' },
+  NODE_ALIVE: { status: 'FAILED_PRECONDITION', hint: 'lockstep fence evidence {node}' },
+  NOT_FENCEABLE: { status: 'FAILED_PRECONDITION', hint: 'lockstep fence evidence {node}' },
+  JUDGED_DEAD: { status: 'FAILED_PRECONDITION', hint: 'lockstep fence evidence {node}' },
+  FENCE_REQUESTED: { status: 'FAILED_PRECONDITION', hint: 'lockstep fence list' },
+  WAITS_ITS_TURN: { status: 'UNAVAILABLE', hint: 'lockstep fence list' },
+  TOO_MANY_DEAD: { status: 'FAILED_PRECONDITION', hint: 'lockstep fence release {fence_action} --reason WHY' },
+  PROOF_MISSING: { status: 'UNAVAILABLE', hint: 'lockstep fence ack {node} --reason WHY' },
+  PROVEN_OFF: { status: 'ABORTED', hint: '' },
+  SIGNS_OF_LIFE: { status: 'ABORTED', hint: 'lockstep fence evidence {node}' },
+  JOINED_AGAIN: { status: 'ABORTED', hint: 'lockstep node show {node}' },
 
   // Agents to leaders.
   STALE_EPOCH: { status: 'FAILED_PRECONDITION', hint: '' },

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+import type { Ceph } from './ceph.js';
+import type { Consoles } from './consoles.js';
 import type { Links } from './links.js';
 
 /** The host's memory in bytes, as the kernel tells it. */
@@ -14,4 +16,6 @@ export interface Host {
   /** Load average over one minute. */
   load(): Promise<number>;
   readonly links: Links;
+  readonly ceph: Ceph;
+  readonly consoles: Consoles;
 }

@@ -127,6 +127,10 @@ export class LibvirtOutgoing implements OutgoingMigration {
     );
   }
 
+  pause(call: CallLimit): Promise<void> {
+    return this.#lever('pause', call, (connection, options) => connection.domains.suspend(this.#domain, options));
+  }
+
   abort(call: CallLimit): Promise<void> {
     return this.#lever('abort', call, (connection, options) => connection.jobs.abort(this.#domain, 0, options));
   }

@@ -47,6 +47,7 @@ function nodeOf(leading: Leading, view: NodeView, usage: NodeUsage | undefined):
     hypervisorVersion: told?.hypervisorVersion ?? record.hypervisorVersion,
     networks: told?.networks ?? [],
     bridges: told?.bridges ?? [],
+    ceph: told?.ceph,
   };
 }
 

@@ -26,6 +26,8 @@ export class Recovery {
   private readonly log: Logger;
   private looking = false;
   private dirty = false;
+  /** VMs that the last round was about. */
+  private sought: ReadonlySet<string> = new Set();
   /** When each VM that comes after others was first found waiting, by the monotonic clock. */
   private readonly waitingSince = new Map<string, number>();
 
@@ -71,7 +73,8 @@ export class Recovery {
   private async round(): Promise<boolean> {
     const queue = this.due().sort(byRecoveryOrder);
     const waiting = new Set(queue.map(({ id }) => id));
-    for (const id of this.leading.noTarget.keys()) if (!this.isDue(id)) this.leading.noTarget.delete(id);
+    for (const id of this.sought) if (!waiting.has(id)) this.leading.noTarget.delete(id);
+    this.sought = waiting;
     for (const id of this.waitingSince.keys()) if (!waiting.has(id)) this.waitingSince.delete(id);
     const ready = queue.filter((vm) => !this.holdsBack(vm));
     let wentWell = true;

@@ -28,12 +28,13 @@ export async function startVm(leading: Leading, idOrName: string, node: string):
     const target = node === '' ? placement.node : checkNamedNode(leading, node, 'node');
     const { status } = withStatus(leading, record);
     const gaveUp = status?.state === VmState.CRASHED || status?.state === VmState.ERROR;
-    if (target === placement.node && desired === VmDesired.RUNNING && !gaveUp) return record;
+    if (target === placement.node && desired === VmDesired.RUNNING && !gaveUp && record.trouble === undefined) return record;
     if (target !== placement.node) await leaveNode(leading, record);
     const epoch = placement.lastEpoch + 1n;
     return await writeVm(leading, stored, {
       desired: VmDesired.RUNNING,
       placement: { ...placement, node: target, epoch, lastEpoch: epoch },
+      trouble: undefined,
     });
   });
 }
@@ -57,7 +58,7 @@ export async function stopVm(
     const stored = findVm(leading, record.id);
     return stored.record.desired === VmDesired.STOPPED
       ? stored.record
-      : await writeVm(leading, stored, { desired: VmDesired.STOPPED });
+      : await writeVm(leading, stored, { desired: VmDesired.STOPPED, trouble: undefined });
   });
   if (force) await orderStop(leading, stopped);
   return stopped;
@@ -107,7 +108,7 @@ export async function undefineVm(leading: Leading, idOrName: string): Promise<vo
 }
 
 /** The node gives a stopped VM up, durably, and removes its definition (INV-3, INV-5). */
-async function leaveNode(leading: Leading, vm: Vm): Promise<void> {
+export async function leaveNode(leading: Leading, vm: Vm): Promise<void> {
   const placement = vm.placement;
   if (placement === undefined) return;
   const { client, header } = leading.orders.agent(placement.node);

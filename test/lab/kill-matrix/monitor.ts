@@ -5,6 +5,7 @@ import { serialFile, type Lab } from '#lab';
 
 /** A host's file was seen to have grown. */
 export interface Growth {
+  /** Milliseconds since 1970. */
   atMs: number;
   /** The host's number in the list of files. */
   file: number;
@@ -32,6 +33,7 @@ export class Monitor {
   readonly #child: ChildProcessWithoutNullStreams;
   readonly #exited: Promise<void>;
   #text = '';
+  #growths: readonly Growth[] = [];
 
   constructor(
     private readonly lab: Lab,
@@ -48,6 +50,11 @@ export class Monitor {
     });
   }
 
+  /** Every growth that it saw; once it has ended. */
+  get growths(): readonly Growth[] {
+    return this.#growths;
+  }
+
   /** Ends it. Returns what is wrong by what it saw; empty where nothing is. */
   async end(): Promise<string[]> {
     this.#child.kill('SIGTERM');
@@ -62,6 +69,7 @@ export class Monitor {
       const [atMs = '', file = ''] = line.split(' ');
       return { atMs: Number(atMs), file: Number(file) };
     });
+    this.#growths = growths;
     const [first] = togetherAt(growths);
     if (first !== undefined) {
       const around = growths

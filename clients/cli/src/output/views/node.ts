@@ -133,12 +133,21 @@ function factsOf(node: Node, page: Page): string {
       ['  promised', memory === undefined ? '' : formatBytes(memory.promisedBytes)],
       ['CPUs', cpu === undefined ? '' : `${String(cpu.total)}, load ${cpu.load.toFixed(2)}`],
       ['  vCPUs', cpu === undefined ? '' : vcpusOf(cpu)],
+      ['Ceph', cephOf(node)],
       ['Labels', labels.join(', ')],
       ['Agent', node.agentVersion],
       ['Hypervisor', node.hypervisorVersion],
     ],
     page.paint,
   );
+}
+
+function cephOf({ ceph }: Node): string {
+  if (ceph === undefined) return '';
+  const { health, detail, osdsUp, osdsIn, osdsTotal, usedBytes, totalBytes } = ceph;
+  const osds = `${String(osdsUp)} up and ${String(osdsIn)} in of ${String(osdsTotal)} OSDs`;
+  const why = detail === '' ? '' : ` (${detail})`;
+  return `${health}${why}, ${osds}, ${formatBytes(usedBytes)} used of ${formatBytes(totalBytes)}`;
 }
 
 function vcpusOf(cpu: { allocated: number; provisioned: number; promised: number }): string {
