@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Command, InvalidArgumentError } from 'commander';
+import { benchCrissCross } from './criss-cross.js';
 import { benchKeepalive } from './keepalive.js';
 import { benchLibvirt } from './libvirt.js';
 import { benchMigration } from './migration.js';
@@ -43,6 +44,16 @@ program
   .option('--json', 'print the result as JSON', false)
   .action(async ({ moves, json }: { moves: number; json: boolean }) => {
     print(await benchMigration({ moves, say }), json);
+  });
+
+program
+  .command('criss-cross')
+  .description('many migrations at once over three hosts, against a shell loop of virsh migrate; the gap; a takeover')
+  .option('--guests <count>', 'guests that move at once', count, 20)
+  .option('--rounds <count>', 'how often all of them move', count, 3)
+  .option('--json', 'print the result as JSON', false)
+  .action(async ({ guests, rounds, json }: { guests: number; rounds: number; json: boolean }) => {
+    print(await benchCrissCross({ count: guests, rounds, say }), json);
   });
 
 program
