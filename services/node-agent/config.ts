@@ -6,6 +6,10 @@ export interface AgentConfig {
   node: string;
   /** Where other services reach it, host:port. */
   address: string;
+  /** The network that this address belongs to; `main` unless told. */
+  network?: string | undefined;
+  /** Further networks it can be reached over, for signs of life. */
+  furtherNetworks?: readonly { network: string; address: string }[] | undefined;
   /** UUID of the host; absent: the hypervisor's own. */
   hostUuid?: string | undefined;
   /** Goes into the node's record. */
@@ -84,4 +88,8 @@ export const CALL_MS = {
   confirm: 30_000,
   cancel: 30_000,
   tune: 3_000,
+  /** With post-copy the last two last until all memory has been fetched. */
+  postCopy: 3_600_000,
+  /** Beyond the second that it is measured over. */
+  dirtyRate: 4_000,
 } as const;

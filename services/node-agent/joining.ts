@@ -2,7 +2,7 @@
 import { Node, NodeMode, type Network, type Vm } from '@lockstep/sdk/v1';
 import { LockstepError } from '../core/errors/catalogue.js';
 import { leaderCodec, migrationCodec, networkCodec, nodeCodec, vmCodec } from '../core/records/codec.js';
-import { keys } from '../core/records/keys.js';
+import { keys, MAIN_NETWORK } from '../core/records/keys.js';
 import type { Store } from '../platform/store/store.js';
 import type { AgentConfig } from './config.js';
 import type { DurableMemory } from './durable-memory.js';
@@ -62,8 +62,13 @@ async function writeNode(input: JoinInput): Promise<bigint> {
     hostUuid,
     address: config.address,
     incarnation: (before?.incarnation ?? 0n) + 1n,
-    mode: before?.mode === NodeMode.MAINTENANCE ? NodeMode.MAINTENANCE : NodeMode.ACTIVE,
+    // What an operator, or a drain, wants of it outlives its agent.
+    mode: before === undefined || before.mode === NodeMode.UNSPECIFIED ? NodeMode.ACTIVE : before.mode,
     fencedBy: '',
+    steady: false,
+    network: config.network ?? MAIN_NETWORK,
+    furtherNetworks: (config.furtherNetworks ?? []).map((network) => ({ ...network })),
+    leaving: undefined,
     labels: { ...(config.labels ?? before?.labels) },
     agentVersion: config.version,
     hypervisorVersion: input.hypervisorVersion === '' ? (before?.hypervisorVersion ?? '') : input.hypervisorVersion,

@@ -126,6 +126,7 @@ describe('Prepare at the target', () => {
           persistentXml: xml,
           spec: { ...spec(), domainXml: xml },
           paused: false,
+          measureDirtyRate: false,
         },
         call(),
       ),

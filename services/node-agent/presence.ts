@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Fenceability, NodeConditionType, NodeJudgement, NodeMode, type Node, type NodeCeph, type NodeCondition, type VmReport } from '@lockstep/sdk/v1';
 import { durationOf } from '../core/duration.js';
+import { MAIN_NETWORK } from '../core/records/keys.js';
 import type { Finding } from '../core/fencing/bmc-check.js';
 import type { NodeNetworks } from './networks.js';
 import type { AgentParts } from './parts.js';
 import type { Reconciler } from './reconcile.js';
-import { vmReport } from './reports.js';
+import { absentDomain, vmReport } from './reports.js';
 import type { NodeView } from './view.js';
 
 /** Where the agent stands with the cluster. */
@@ -76,16 +77,28 @@ export class NodePresence {
       agentVersion: config.version,
       hypervisorVersion: this.view.info?.version ?? '',
       etag: '',
+      leaving: undefined,
       networks: this.asked.networks.networks(),
       bridges: this.asked.networks.bridges(),
       ceph: this.asked.ceph(),
+      network: config.network ?? MAIN_NETWORK,
+      furtherNetworks: (config.furtherNetworks ?? []).map((network) => ({ ...network })),
+      selfFence: undefined,
+      steady: false,
+      powerDistrust: '',
     };
   }
 
   vms(): VmReport[] {
     const { memory, config } = this.parts;
     const ageMs = this.view.vms.freshness().ageMs ?? 0;
-    return [...this.view.domains.values()].map((domain) =>
+    const { domains } = this.view;
+    // What could not even be defined has no domain to show why.
+    const absent = this.reconciler
+      .failing()
+      .filter(({ vmId }) => !domains.has(vmId))
+      .map(({ vmId, placementEpoch }) => absentDomain(vmId, memory.notes(vmId), placementEpoch));
+    return [...domains.values(), ...absent].map((domain) =>
       vmReport({
         node: config.node,
         domain,

@@ -140,7 +140,7 @@ describe('a guest that ends by itself', () => {
     a.host.crashGuest(VM);
     await bed.clock.advance(120_000);
     expect(bed.runningOn()).toEqual([]);
-    expect((await report())?.status).toMatchObject({ state: VmState.CRASHED, reason: 'GUEST_LOST' });
+    expect((await report())?.status).toMatchObject({ state: VmState.ERROR, reason: 'RESTARTS_EXHAUSTED' });
   });
 
   it.each([
@@ -220,6 +220,7 @@ describe('an agent that starts', () => {
         txn: () => Promise.reject(new Error('no server')),
         acquire: () => Promise.reject(new Error('no server')),
         watch: (prefix, options) => real.watch(prefix, options),
+        members: () => Promise.reject(new Error('no server')),
       }),
     });
     await bed.clock.advance(120_000);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { VmState } from '@lockstep/sdk/v1';
+import { VmDesired, VmState } from '@lockstep/sdk/v1';
 import { keys } from '../core/records/keys.js';
 import { vmCodec } from '../core/records/codec.js';
 import type { Timer } from '../platform/clock/clock.js';
@@ -38,6 +38,15 @@ export class Reconciler {
 
   knownBetter(vmId: string): KnownBetter | undefined {
     return this.#workers.get(vmId)?.known;
+  }
+
+  /** VMs that shall run here and have failed to, with the placement epoch of the wish. */
+  failing(): { vmId: string; placementEpoch: bigint }[] {
+    return [...this.#workers.values()].flatMap(({ vmId, wish, known }) =>
+      wish?.desired === VmDesired.RUNNING && known?.state === VmState.ERROR
+        ? [{ vmId, placementEpoch: wish.placementEpoch }]
+        : [],
+    );
   }
 
   worker(vmId: string): VmWorker {
@@ -168,8 +177,9 @@ export class Reconciler {
       this.#log.warn(`${step.do} failed`, { vm: vmId, error: error.message });
       worker.known = { state: VmState.ERROR, reason: reasonOf(error), detail: `${step.do}: ${error.message}` };
       worker.dirty = false;
-      if (step.do === 'start' && error.kind !== 'down') worker.countFailure(nowMs);
-      if (step.do === 'start') this.#kickAt(vmId, Math.max(0, history.notBeforeMs - nowMs));
+      const tried = step.do === 'start' || (step.do === 'define' && worker.wish?.desired === VmDesired.RUNNING);
+      if (tried && error.kind !== 'down') worker.countFailure(nowMs, `${step.do}: ${error.message}`);
+      if (tried) this.#kickAt(vmId, Math.max(0, history.notBeforeMs - nowMs));
     }
   }
 
@@ -249,7 +259,7 @@ export class Reconciler {
 }
 
 function heldAs({ reason, detail }: Step & { do: 'held' }): KnownBetter {
-  const state = reason === 'GUEST_LOST' ? VmState.CRASHED : undefined;
+  const state = reason === 'RESTARTS_EXHAUSTED' ? VmState.ERROR : undefined;
   return { state, reason: reason === 'VM_LOCKED' ? '' : reason, detail };
 }
 

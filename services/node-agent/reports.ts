@@ -22,7 +22,8 @@ export function vmReport({ node, domain, usage, notes, known: better, ageMs }: R
   const { state, detail } = stateAndDetail(domain, notes);
   const running = runsVcpus(domain.state);
   // The two are looked at apart: an end that only one of them has seen yet is told when both have.
-  const known = running && better?.state === VmState.CRASHED ? undefined : better;
+  const outdated = better?.state === VmState.CRASHED || better?.reason === 'RESTARTS_EXHAUSTED';
+  const known = running && outdated ? undefined : better;
   return {
     vmId: domain.uuid,
     name: domain.name,
@@ -40,6 +41,19 @@ export function vmReport({ node, domain, usage, notes, known: better, ageMs }: R
       memoryUsedBytes: running ? (usage?.memoryUsedBytes ?? 0n) : 0n,
       cpuTimeNs: usage?.cpuTimeNs ?? 0n,
     },
+  };
+}
+
+/** Stands for a domain that is not here, of a VM that is to be here under this placement epoch. */
+export function absentDomain(vmId: string, notes: Readonly<VmNotes>, placementEpoch?: bigint): Domain {
+  return {
+    uuid: vmId,
+    name: '',
+    state: { state: 'off', reason: 'other' },
+    persistent: false,
+    placementEpoch,
+    maxMemoryBytes: notes.assignment?.memoryBytes ?? 0n,
+    vcpus: notes.assignment?.vcpus ?? 0,
   };
 }
 
@@ -76,11 +90,11 @@ function detailOf({ state }: Domain): string {
 
 /** What a watcher would notice: everything but the age. */
 export function sameReport(one: VmReport, other: VmReport): boolean {
-  return fingerprint(one) === fingerprint(other);
+  return sameFields(one, other, 'status') && sameFields(one.status, other.status, 'age');
 }
 
-function fingerprint(report: VmReport): string {
-  const { status, ...rest } = report;
-  const shown = { ...rest, status: { ...status, age: undefined } };
-  return JSON.stringify(shown, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value));
+/** Field by field, but for one that is compared apart or not at all. A heartbeat must not cost a JSON text of each VM. */
+function sameFields<T extends object>(one: T | undefined, other: T | undefined, but: keyof T): boolean {
+  if (one === undefined || other === undefined) return one === other;
+  return (Object.keys(one) as (keyof T)[]).every((field) => field === but || one[field] === other[field]);
 }

@@ -127,10 +127,11 @@ export function agentService(agent: ServiceParts): NodeAgentServiceImplementatio
           const ttl = durationOf(parts.timing.prepareTtlMs);
           return { granted: true, cookie: Buffer.from(vote.cookie), migrationUri: vote.uri, ttl };
         }
-        const vote = await source.prepare(vm);
+        const vote = await source.prepare(vm, request.measureDirtyRate);
         if (!vote.granted) return { granted: false, refusals: [vote.refusal] };
-        const { cookie, liveXml, persistentXml, paused } = vote.begun;
-        return { granted: true, cookie: Buffer.from(cookie), domainXml: liveXml, persistentXml, paused };
+        const { cookie, liveXml, persistentXml, paused, dirtyRate } = vote.begun;
+        const dirtyRateBytesPerSecond = dirtyRate;
+        return { granted: true, cookie: Buffer.from(cookie), domainXml: liveXml, persistentXml, paused, dirtyRateBytesPerSecond };
       });
     },
 
@@ -158,10 +159,10 @@ export function agentService(agent: ServiceParts): NodeAgentServiceImplementatio
       return {};
     },
 
-    commit({ header, order, role, cookie }) {
+    commit({ header, order, role, cookie, postCopy }) {
       const isSource = atSource(role);
       return inTurn('Commit', header, order, { migration: true }, async (vm) =>
-        isSource ? { facts: await source.commit(vm, cookie) } : target.commit(vm, cookie),
+        isSource ? { facts: await source.commit(vm, { cookie, postCopy }) } : target.commit(vm, { cookie, postCopy }),
       );
     },
 

@@ -105,6 +105,7 @@ describe('a console', () => {
           persistentXml: XML,
           spec: { ...spec(), domainXml: XML },
           paused: false,
+          measureDirtyRate: false,
         },
         call(),
       ),

@@ -15,7 +15,7 @@ import type { TargetRole } from './migration/target.js';
 import type { OrderedVm, Speaker } from './orders.js';
 import type { AgentParts } from './parts.js';
 import type { Reconciler } from './reconcile.js';
-import { vmReport } from './reports.js';
+import { absentDomain, vmReport } from './reports.js';
 import type { Wish } from './vm-step.js';
 import { DEFAULT_MAX_RESTART, wishOf } from './wishes.js';
 
@@ -127,18 +127,10 @@ export class VmOrders {
 
   report(vmId: string, domain: Domain | undefined): VmReport {
     const { config, memory } = this.parts;
-    const assigned = memory.notes(vmId).assignment;
-    const shown: Domain = domain ?? {
-      uuid: vmId,
-      name: '',
-      state: { state: 'off', reason: 'other' },
-      persistent: false,
-      placementEpoch: undefined,
-      maxMemoryBytes: assigned?.memoryBytes ?? 0n,
-      vcpus: assigned?.vcpus ?? 0,
-    };
+    const notes = memory.notes(vmId);
     const known = this.reconciler.knownBetter(vmId);
-    return vmReport({ node: config.node, domain: shown, usage: undefined, notes: memory.notes(vmId), known, ageMs: 0 });
+    const shown = domain ?? absentDomain(vmId, notes);
+    return vmReport({ node: config.node, domain: shown, usage: undefined, notes, known, ageMs: 0 });
   }
 
   async #reportNow(vmId: string): Promise<VmReport> {
@@ -147,8 +139,8 @@ export class VmOrders {
 
   async #beginStop(order: OrderedVm, limitMs: number): Promise<Domain | undefined> {
     const { env, memory } = this.parts;
-    const { vmId, placementEpoch } = order;
-    this.#refuseWhileMoving(vmId);
+    const { vmId, placementEpoch, migrationId } = order;
+    this.#refuseWhileMoving(vmId, migrationId);
     const domain = await findCopy(env.hypervisor, vmId);
     if (domain !== undefined && !isAtMost(domain, placementEpoch)) throw stale(order, domain);
     const { assignment } = memory.notes(vmId);
@@ -185,10 +177,11 @@ export class VmOrders {
     });
   }
 
-  #refuseWhileMoving(vmId: string): void {
+  /** `but`: the migration whose own order it is. */
+  #refuseWhileMoving(vmId: string, but = ''): void {
     const { outgoing, armed } = this.parts.memory.notes(vmId);
     const open = outgoing ?? (armed?.closed === false ? armed : undefined);
-    if (open === undefined) return;
+    if (open === undefined || open.migrationId === but) return;
     const message = `migration ${open.migrationId} of this VM is open here`;
     throw new LockstepError('VM_LOCKED', message, { vm: vmId, migration: open.migrationId });
   }

@@ -25,6 +25,8 @@ export interface VmHistory {
   wasActive: boolean;
   /** Times it ended by itself, or could not be started, under this wish. */
   failures: number;
+  /** What it was the last time. */
+  lastFailure: string;
   /** Not started before this moment. */
   notBeforeMs: number;
   /** A stop that was begun, and whether it had to be forced. */
@@ -75,7 +77,7 @@ export function nextStep(input: StepInput): Step {
   if (wish.placementEpoch <= notes.floor) {
     return { do: 'held', reason: 'STALE_PLACEMENT', detail: `placement epoch ${String(wish.placementEpoch)} was given up` };
   }
-  if (domain === undefined) return wish.xml === undefined ? REST : { do: 'define', xml: wish.xml };
+  if (domain === undefined) return towardsDefined(input, wish);
   const foreign = notOfThisWish(domain, wish);
   if (foreign !== undefined) return foreign;
   if (domain.placementEpoch !== wish.placementEpoch) return takeOver(domain, wish);
@@ -109,16 +111,30 @@ function takeOver(domain: Domain, wish: Wish): Step {
   return { do: 'define', xml: wish.xml };
 }
 
+function towardsDefined({ history, nowMs }: StepInput, { xml, desired, maxRestart }: Wish): Step {
+  if (xml === undefined) return REST;
+  const held = desired === VmDesired.RUNNING ? heldBack(history, maxRestart, nowMs) : undefined;
+  return held ?? { do: 'define', xml };
+}
+
+/** What ended by itself or failed too often is handed back to the Scheduler; before that, it waits between two tries. */
+function heldBack({ failures, lastFailure, notBeforeMs }: VmHistory, maxRestart: number, nowMs: number): Step | undefined {
+  // One try is the start itself; every further one is a restart.
+  if (failures > maxRestart) {
+    const often = failures === 1 ? 'once' : `${String(failures)} times`;
+    const detail = `it ended by itself or failed to start ${often} here; at last: ${lastFailure}`;
+    return { do: 'held', reason: 'RESTARTS_EXHAUSTED', detail };
+  }
+  return nowMs < notBeforeMs ? { do: 'wait', untilMs: notBeforeMs } : undefined;
+}
+
 function towardsRunning(domain: Domain, { history, nowMs }: StepInput, wish: Wish): Step {
   if (isActive(domain.state)) return lostDefinition(domain, wish, history) ?? changedDefinition(wish, history) ?? REST;
   if (wish.from === 'memory') return { do: 'held', reason: 'NOT_JOINED', detail: 'its record has not been read yet' };
-  // One try is the start itself; every further one is a restart.
-  if (history.failures > wish.maxRestart) {
-    const detail = `it ended by itself or failed to start ${String(history.failures)} times`;
-    return { do: 'held', reason: 'GUEST_LOST', detail };
-  }
+  const held = heldBack(history, wish.maxRestart, nowMs);
+  if (held?.do === 'held') return held;
   if (wish.xml !== undefined && history.definedXml !== wish.xml) return { do: 'define', xml: wish.xml };
-  if (nowMs < history.notBeforeMs) return { do: 'wait', untilMs: history.notBeforeMs };
+  if (held !== undefined) return held;
   return { do: 'start', ownAccord: history.wasActive || wish.from !== 'order' };
 }
 

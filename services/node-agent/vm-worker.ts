@@ -63,14 +63,15 @@ export class VmWorker {
       if (this.wish?.desired === VmDesired.RUNNING) history.stopping = undefined;
       history.wasActive = false;
     } else if (ended) {
-      this.countFailure(nowMs);
+      this.countFailure(nowMs, 'it ended by itself');
     }
   }
 
-  countFailure(nowMs: number): void {
+  countFailure(nowMs: number, why: string): void {
     const { history } = this;
     const backoffMs = Math.min(this.timing.restartBackoffMs * 2 ** history.failures, RESTART_BACKOFF_MOST_MS);
     history.failures += 1;
+    history.lastFailure = why;
     history.notBeforeMs = nowMs + backoffMs;
   }
 
@@ -88,5 +89,5 @@ export class VmWorker {
 }
 
 function freshHistory(): VmHistory {
-  return { definedXml: undefined, wasActive: false, failures: 0, notBeforeMs: 0, stopping: undefined };
+  return { definedXml: undefined, wasActive: false, failures: 0, lastFailure: '', notBeforeMs: 0, stopping: undefined };
 }

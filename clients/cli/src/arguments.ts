@@ -4,7 +4,7 @@ import { parseBytes, parseDurationMs } from './output/units.js';
 
 /** Readers of option values for commander; each says what it wants. */
 
-function durationArgument(text: string): number {
+export function durationArgument(text: string): number {
   const ms = parseDurationMs(text);
   if (ms === undefined) throw new InvalidArgumentError('Want a duration up to 24d, e.g. 500ms, 30s, 5m, 2h.');
   return ms;
@@ -20,6 +20,12 @@ export function countArgument(text: string): number {
   const count = /^\d{1,6}$/.test(text) ? Number(text) : 0;
   if (count < 1) throw new InvalidArgumentError('Want a whole number from 1 to 999999.');
   return count;
+}
+
+/** How urgent a move is. The cluster knows which are taken. */
+export function priorityArgument(text: string): number {
+  if (!/^-?\d{1,4}$/.test(text)) throw new InvalidArgumentError('Want a whole number from -100 to 99.');
+  return Number(text);
 }
 
 /** Names and IDs: anything but nothing. The cluster knows the rest. */

@@ -36,6 +36,22 @@ const OTHER_SCHEDULER_POINTS = [
   /** The source told for the first time how far its transfer is. */
   'scheduler/sending',
   'scheduler/all-gave-up',
+  /** Around the transaction that gives a VM of a host that is proven off its next node. */
+  'scheduler/recovery/placing',
+  'scheduler/recovery/placed',
+  /** A node has given up a VM that it could not keep running; nobody has the right to run it yet. */
+  'scheduler/relocation/left',
+] as const;
+
+/** Around each deed of a fence action, and after each write of its record. */
+const FENCER_POINTS = [
+  'fencer/requested',
+  'fencer/running',
+  'fencer/power-off/noted',
+  'fencer/power-off/done',
+  'fencer/read-back',
+  'fencer/confirmed',
+  'fencer/power-on/noted',
 ] as const;
 
 /** Before and after each phase of libvirt, and between what an agent writes down and what it does. */
@@ -77,12 +93,14 @@ export type Point =
   | (typeof JOURNAL_POINTS)[keyof typeof JOURNAL_POINTS]
   | (typeof STEP_POINTS)[keyof typeof STEP_POINTS]
   | (typeof OTHER_SCHEDULER_POINTS)[number]
+  | (typeof FENCER_POINTS)[number]
   | (typeof AGENT_POINTS)[number];
 
 export const POINTS: readonly Point[] = [
   ...Object.values(JOURNAL_POINTS),
   ...Object.values(STEP_POINTS),
   ...OTHER_SCHEDULER_POINTS,
+  ...FENCER_POINTS,
   ...AGENT_POINTS,
 ];
 

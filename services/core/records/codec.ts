@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { ClusterOptions, Event, Leader, Migration, Network, Node, Vm } from '@lockstep/sdk/v1';
+import { Arming, ClusterOptions, Drain, Event, FenceAction, Leader, Migration, Network, Node, Vm } from '@lockstep/sdk/v1';
 import { LockstepError } from '../errors/catalogue.js';
 
 /** Consul takes 512 KiB; half of it leaves room for base64 and for the other operations of a transaction. */
@@ -83,6 +83,13 @@ export const networkCodec = codec<Network>(
   (network, etag) => ({ ...network, etag }),
 );
 
+export const drainCodec = codec<Drain>(
+  'drain',
+  Drain,
+  (drain) => ({ ...drain, etag: '' }),
+  (drain, etag) => ({ ...drain, etag }),
+);
+
 export const optionsCodec = codec<ClusterOptions>(
   'options',
   ClusterOptions,
@@ -95,6 +102,20 @@ export const eventCodec = codec<Event>(
   Event,
   (event) => event,
   (event) => event,
+);
+
+export const fenceActionCodec = codec<FenceAction>(
+  'fence action',
+  FenceAction,
+  (action) => ({ ...action, etag: '' }),
+  (action, etag) => ({ ...action, etag }),
+);
+
+export const armingCodec = codec<Arming>(
+  'arming',
+  Arming,
+  (arming) => arming,
+  (arming) => arming,
 );
 
 export const leaderCodec = codec<Leader>(

@@ -14,6 +14,7 @@ import { asLockstepError, refusalOf, refused } from '../hypervisor-errors.js';
 import type { OrderedVm } from '../orders.js';
 import type { AgentParts } from '../parts.js';
 import { outcomeOf } from './outcome.js';
+import type { CommitInput } from './commit-input.js';
 import { settingsOf } from './settings.js';
 import { VoteTtl } from './vote-ttl.js';
 
@@ -95,17 +96,17 @@ export class TargetRole {
    * The commit point. The guest stands still meanwhile: nothing is written but the plain mark, nothing is looked up,
    * and only the hypervisor is waited for.
    */
-  async commit(order: OrderedVm, cookie: Uint8Array): Promise<CommitResponse> {
+  async commit(order: OrderedVm, told: CommitInput): Promise<CommitResponse> {
     const { memory } = this.parts;
     const { vmId, migrationId, placementEpoch } = order;
     if (placementEpoch <= memory.notes(vmId).floor) throw gone(order, 'its placement epoch was given up here');
     const open = this.#openFor(order);
-    if (open === undefined) return this.#commitWithoutPreparation(order, cookie);
+    if (open === undefined) return this.#commitWithoutPreparation(order, told);
     if (open.finished === undefined) {
       open.ttl.stop();
       await memory.markFinishing(vmId, migrationId);
       await this.parts.env.points('agent/commit-target/finishing');
-      await this.#finish(open, cookie);
+      await this.#finish(open, told);
       await this.parts.env.points('agent/commit-target/finished');
     }
     return this.#committed(order, open.finished);
@@ -221,9 +222,9 @@ export class TargetRole {
     await this.parts.memory.closeArmed(order.vmId, order.migrationId);
   }
 
-  async #finish(open: Incoming, cookie: Uint8Array): Promise<void> {
+  async #finish(open: Incoming, { cookie, postCopy }: CommitInput): Promise<void> {
     try {
-      open.finished = await open.handle.finish({ cookie }, { deadlineMs: CALL_MS.finish });
+      open.finished = await open.handle.finish({ cookie }, { deadlineMs: postCopy ? CALL_MS.postCopy : CALL_MS.finish });
     } catch (error) {
       // Whether it was executed is not known from the error: the domain tells, if it can be asked.
       const facts = await this.facts.read(open.order);
@@ -235,7 +236,7 @@ export class TargetRole {
   }
 
   /** A repeated Commit after a restart of this agent finds the guest running, or waiting without its connection. */
-  async #commitWithoutPreparation(order: OrderedVm, cookie: Uint8Array): Promise<CommitResponse> {
+  async #commitWithoutPreparation(order: OrderedVm, { cookie, postCopy }: CommitInput): Promise<CommitResponse> {
     const { env, memory } = this.parts;
     const domain = await findCopy(env.hypervisor, order.vmId);
     if (domain?.placementEpoch !== order.placementEpoch || !isActive(domain.state)) {
@@ -245,7 +246,7 @@ export class TargetRole {
     const handle = await env.hypervisor.openIncoming(order.vmId, { deadlineMs: CALL_MS.open });
     try {
       await memory.markFinishing(order.vmId, order.migrationId);
-      const finished = await handle.finish({ cookie }, { deadlineMs: CALL_MS.finish });
+      const finished = await handle.finish({ cookie }, { deadlineMs: postCopy ? CALL_MS.postCopy : CALL_MS.finish });
       return await this.#committed(order, finished);
     } catch (error) {
       throw asLockstepError(error, 'Finish');

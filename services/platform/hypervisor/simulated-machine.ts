@@ -85,6 +85,13 @@ export class SimulatedMachine {
       }));
   }
 
+  /** Pages written to in a second: never more than it writes to at all. */
+  dirtyRate(uuid: string): bigint {
+    const guest = this.guests.get(uuid) ?? raiseGone(uuid);
+    if (!guest.running) return 0n;
+    return BigInt(Math.round(Math.min(guest.behaviour.dirtyRateBytesPerSecond, guest.workingSetBytes)));
+  }
+
   xml(uuid: string, which: 'live' | 'inactive'): string {
     const live = this.guests.get(uuid)?.xml;
     const defined = this.definitions.get(uuid);

@@ -22,6 +22,8 @@ export interface OpenMigration {
 export interface JournalChange {
   migration?: Partial<Migration>;
   vm?: Partial<Vm>;
+  /** What the decision rests on beside the records: it must still hold when the change is written. */
+  holds?: readonly TxnOp[];
   events?: readonly Happening[];
 }
 
@@ -51,7 +53,7 @@ export class Journal {
   async write(id: string, change: (open: OpenMigration) => JournalChange): Promise<OpenMigration> {
     const attempt = async (): Promise<OpenMigration> => {
       const open = this.read(id);
-      const { migration, vm, events = [] } = change(open);
+      const { migration, vm, holds = [], events = [] } = change(open);
       // An end may have been written by a write whose outcome nobody told: it stays as it is (INV-5).
       const { state } = open.migration.record;
       if (isTerminal(state) && (migration?.state ?? state) === state) return open;
@@ -62,7 +64,7 @@ export class Journal {
       if (nextVm !== undefined) ops.push(cas(keys.vm(nextVm.id), vmCodec.encode(nextVm), open.vm.index));
       const told = happeningOf(open.migration.record, next);
       for (const happening of [...events, ...(told === undefined ? [] : [told])]) ops.push(this.leading.events.step(happening));
-      const index = await this.leading.ledger.write(ops);
+      const index = await this.leading.ledger.write([...holds, ...ops]);
       const etag = index.toString();
       const written = { record: { ...next, etag }, index };
       this.leading.migrations.put(id, written);

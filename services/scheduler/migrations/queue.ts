@@ -1,18 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-import { MigrationMode, MigrationState, type Migration } from '@lockstep/sdk/v1';
-import { LockstepError } from '../../core/errors/catalogue.js';
+import {
+  CompletionMethod,
+  EventSeverity,
+  MigrationMode,
+  MigrationState,
+  type Migration,
+  type ResolveMigrationRequest,
+} from '@lockstep/sdk/v1';
+import { invalidField, LockstepError } from '../../core/errors/catalogue.js';
+import { admit, type Limits } from '../../core/migration/admission.js';
 import { isCancellable, isTerminal } from '../../core/migration/transitions.js';
-import { sleep } from '../../platform/clock/clock.js';
-import type { Limits } from '../limits.js';
+import { subjects } from '../../membership/events.js';
+import { sleep, withDeadline } from '../../platform/clock/clock.js';
 import type { Leading } from '../term.js';
 import { Attempt } from './attempt.js';
 import { Journal, stateName } from './journal.js';
 import { runLockstep } from './lockstep.js';
+import { wordOf } from './persons-word.js';
 import { settle } from './settle.js';
 import { runShutdownMove } from './shutdown-move.js';
+import { notTransferring, pauseForTransfer, switchToPostCopy } from './transfer.js';
 
 /** Until a migration that could not even be settled is looked at again. */
 const PAUSE_AFTER_TROUBLE_MS = 5_000;
+/** Both ends are asked anew before a person's word counts. */
+const WORD_TAKEN_LIMIT_MS = 60_000;
 
 /**
  * All open migrations of this term: those that wait, in order and within bounds, and those in hand. Built anew by every
@@ -41,6 +53,7 @@ export class MigrationQueue {
       this.admit();
     });
     this.leading.nodes.onChange(() => {
+      for (const attempt of this.attempts.values()) attempt.heedProofs();
       this.admit();
     });
     this.admit();
@@ -73,13 +86,51 @@ export class MigrationQueue {
     return this.live(migration.record);
   }
 
-  /** Sends a migration back. Fails where it has ended, and where an order that cannot be taken back was given. */
-  private stop({ id, state }: Migration): void {
-    if (isTerminal(state)) {
-      const name = stateName(state);
-      throw new LockstepError('MIGRATION_ENDED', `migration ${id} has ended: ${name}`, { migration: id, state: name });
+  /** Brings a transfer to its end by a person's wish. Resolves once the hypervisor has taken it. */
+  async complete(id: string, method: CompletionMethod): Promise<Migration> {
+    const { record } = this.journal.read(id).migration;
+    refuseEnded(record);
+    const attempt = this.attempts.get(id);
+    switch (method) {
+      case CompletionMethod.PAUSE:
+        if (attempt === undefined) throw notTransferring(id);
+        await pauseForTransfer(attempt);
+        break;
+      case CompletionMethod.POST_COPY:
+        if (attempt === undefined || record.state !== MigrationState.TRANSFERRING) throw notTransferring(id);
+        await switchToPostCopy(attempt);
+        break;
+      default:
+        throw invalidField('method', String(method), 'PAUSE or POST_COPY');
     }
-    const stopped = isCancellable(state) && (this.attempts.get(id)?.giveUpLive('CANCELLED', 'cancelled by request') ?? true);
+    await this.leading.events.emit({
+      severity: EventSeverity.INFO,
+      reason: 'MIGRATION_COMPLETION_ASKED',
+      message: `migration ${id}: a person had it completed by ${method === CompletionMethod.PAUSE ? 'a pause' : 'post-copy'}`,
+      subject: subjects.vm(record.vmId),
+      actor: 'operator',
+    });
+    return this.live(this.journal.read(id).migration.record);
+  }
+
+  /** Settles what the facts leave open by a person's word; resolves once it was held against newer facts and taken. */
+  async resolve(request: ResolveMigrationRequest): Promise<Migration> {
+    const { record } = this.journal.read(request.id).migration;
+    refuseEnded(record);
+    const word = wordOf(record, request);
+    const attempt = this.attempts.get(record.id);
+    if (attempt === undefined) throw new LockstepError('STORE_CONFLICT', 'it is in nobody\'s hands at this moment; ask again');
+    attempt.hear(word);
+    const wait = { what: 'newer facts', limitMs: WORD_TAKEN_LIMIT_MS };
+    await withDeadline(this.leading.env.clock, wait, () => word.taken);
+    return this.live(this.journal.read(record.id).migration.record);
+  }
+
+  /** Sends a migration back. Fails where it has ended, and where an order that cannot be taken back was given. */
+  private stop(record: Migration): void {
+    refuseEnded(record);
+    const { id, state, postCopy } = record;
+    const stopped = isCancellable(state) && !postCopy && (this.attempts.get(id)?.giveUpLive('CANCELLED', 'cancelled by request') ?? true);
     if (stopped) return;
     const shutdown = state === MigrationState.SHUTTING_DOWN || state === MigrationState.STARTING;
     const told = shutdown ? 'the guest was told to shut down' : 'the target was told to take over';
@@ -88,34 +139,33 @@ export class MigrationQueue {
 
   private admit(): void {
     if (this.leading.term.ended.aborted) return;
-    const queue = this.leading.migrations
+    const pending = this.leading.migrations
       .all()
       .map(({ record }) => record)
-      .filter(({ id, state }) => state === MigrationState.PENDING && !this.attempts.has(id))
-      .sort((a, b) => b.priority - a.priority || (a.id < b.id ? -1 : 1));
-    this.waiting.clear();
-    queue.forEach((record, position) => {
-      const reason = this.hindrance(record);
-      if (reason === undefined) void this.run(record.id, storyOf(record));
-      else this.waiting.set(record.id, `${String(position + 1)} in the queue: ${reason}`);
+      .filter(({ id, state }) => state === MigrationState.PENDING && !this.attempts.has(id));
+    const { admitted, held } = admit({
+      waiting: pending,
+      open: this.open(),
+      limits: this.limits(),
+      obstacleAt: (node) =>
+        this.leading.nodes.node(node)?.connected === true ? undefined : `the agent of ${node} does not answer`,
     });
+    this.hold(held);
+    for (const record of pending.filter(({ id }) => admitted.includes(id))) void this.run(record.id, storyOf(record));
   }
 
-  /** Why a migration cannot begin now; undefined: it can. */
-  private hindrance({ sourceNode, targetNode, vmId }: Migration): string | undefined {
-    const open = this.open();
-    const { perCluster, outPerNode, inPerNode } = this.limits();
-    if (open.length >= perCluster) return `the cluster moves ${String(open.length)} VMs, which is its limit`;
-    if (open.filter((other) => other.vmId === vmId).length > 0) return 'an earlier migration of this VM is open';
-    const leaving = open.filter((other) => other.sourceNode === sourceNode).length;
-    if (leaving >= outPerNode) return `${String(leaving)} VMs leave ${sourceNode}, which is its limit`;
-    const coming = open.filter((other) => other.targetNode === targetNode).length;
-    if (coming >= inPerNode) return `${String(coming)} VMs come to ${targetNode}, which is its limit`;
-    for (const name of [sourceNode, targetNode]) {
-      const node = this.leading.nodes.node(name);
-      if (node?.connected !== true) return `the agent of ${name} does not answer`;
-    }
-    return undefined;
+  /** Says of each that waits which place it has and what for. */
+  private hold(held: readonly { id: string; reason: string }[]): void {
+    const before = new Map(this.waiting);
+    this.waiting.clear();
+    held.forEach(({ id, reason }, place) => {
+      this.waiting.set(id, `${String(place + 1)} in the queue: ${reason}`);
+    });
+    for (const [id, reason] of this.waiting) if (before.get(id) !== reason) this.tell(id);
+  }
+
+  private tell(id: string): void {
+    for (const listener of this.listeners) listener(id);
   }
 
   private open(): Migration[] {
@@ -129,7 +179,7 @@ export class MigrationQueue {
   private async run(id: string, how: (attempt: Attempt) => Promise<void>): Promise<void> {
     if (this.attempts.has(id)) return;
     const attempt = new Attempt(this.leading, this.journal, id, () => {
-      for (const listener of this.listeners) listener(id);
+      this.tell(id);
     });
     this.attempts.set(id, attempt);
     this.waiting.delete(id);
@@ -175,6 +225,12 @@ export class MigrationQueue {
       return { migration: { state: MigrationState.ABORTED, reason: cause?.reason ?? 'INTERNAL', detail } };
     });
   }
+}
+
+function refuseEnded({ id, state }: Migration): void {
+  if (!isTerminal(state)) return;
+  const name = stateName(state);
+  throw new LockstepError('MIGRATION_ENDED', `migration ${id} has ended: ${name}`, { migration: id, state: name });
 }
 
 /** A migration that may go live begins so; whether it falls back is seen when the live attempt was undone. */

@@ -11,6 +11,8 @@ import { snapshotOf } from './snapshot.js';
 interface Wish {
   vmId?: string;
   source?: string;
+  /** Nodes on which it has failed. */
+  avoid?: readonly string[];
 }
 
 /** The best node for a VM. Fails with NO_TARGET and every node's reasons. */
@@ -51,8 +53,13 @@ export function explainPlacement(leading: Leading, vm: Vm): ExplainPlacementResp
   return ExplainPlacementResponse.create({ node: node ?? '', candidates, selector });
 }
 
-function decide(leading: Leading, spec: VmSpec, { vmId = '', source }: Wish): PlacementDecision {
-  return place(snapshotOf(leading), {
+/** Weighs all nodes for a VM. Reads only. */
+export function decide(leading: Leading, spec: VmSpec, { vmId = '', source, avoid = [] }: Wish): PlacementDecision {
+  const snapshot = snapshotOf(leading);
+  const nodes = snapshot.nodes.map((node) =>
+    avoid.includes(node.name) ? { ...node, ready: false, notReadyReason: 'the VM failed on this node' } : node,
+  );
+  return place({ ...snapshot, nodes }, {
     vmId,
     memoryBytes: spec.memoryBytes,
     vcpus: spec.vcpus,

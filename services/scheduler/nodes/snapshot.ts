@@ -64,7 +64,7 @@ export function capacityOf({ report }: NodeView): NodeCapacity | undefined {
 
 /** Open moves, until the placement names the target. One by shutdown keeps its room at the source as the way back. */
 function moves(leading: Leading): { vmId: string; target: string }[] {
-  return leading.migrations
+  const open = leading.migrations
     .all()
     .map(({ record }) => record)
     .filter(({ state }) => !isTerminal(state) && state !== MigrationState.COMMITTING)
@@ -72,4 +72,5 @@ function moves(leading: Leading): { vmId: string; target: string }[] {
       vmId,
       target: state === MigrationState.STARTING ? sourceNode : targetNode,
     }));
+  return [...open, ...[...leading.rehoming].map(([vmId, target]) => ({ vmId, target }))];
 }

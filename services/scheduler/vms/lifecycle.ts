@@ -4,6 +4,7 @@ import { LockstepError } from '../../core/errors/catalogue.js';
 import { vmCodec, type Stored } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
 import { retryLost } from '../../membership/ledger.js';
+import type { TxnOp } from '../../platform/store/store.js';
 import { openMigrationOf } from '../migrations/create.js';
 import type { MigrationQueue } from '../migrations/queue.js';
 import { durationOf } from '../../core/duration.js';
@@ -27,12 +28,13 @@ export async function startVm(leading: Leading, idOrName: string, node: string):
     const target = node === '' ? placement.node : checkNamedNode(leading, node, 'node');
     const { status } = withStatus(leading, record);
     const gaveUp = status?.state === VmState.CRASHED || status?.state === VmState.ERROR;
-    if (target === placement.node && desired === VmDesired.RUNNING && !gaveUp) return record;
+    if (target === placement.node && desired === VmDesired.RUNNING && !gaveUp && record.trouble === undefined) return record;
     if (target !== placement.node) await leaveNode(leading, record);
     const epoch = placement.lastEpoch + 1n;
     return await writeVm(leading, stored, {
       desired: VmDesired.RUNNING,
       placement: { ...placement, node: target, epoch, lastEpoch: epoch },
+      trouble: undefined,
     });
   });
 }
@@ -56,7 +58,7 @@ export async function stopVm(
     const stored = findVm(leading, record.id);
     return stored.record.desired === VmDesired.STOPPED
       ? stored.record
-      : await writeVm(leading, stored, { desired: VmDesired.STOPPED });
+      : await writeVm(leading, stored, { desired: VmDesired.STOPPED, trouble: undefined });
   });
   if (force) await orderStop(leading, stopped);
   return stopped;
@@ -106,7 +108,7 @@ export async function undefineVm(leading: Leading, idOrName: string): Promise<vo
 }
 
 /** The node gives a stopped VM up, durably, and removes its definition (INV-3, INV-5). */
-async function leaveNode(leading: Leading, vm: Vm): Promise<void> {
+export async function leaveNode(leading: Leading, vm: Vm): Promise<void> {
   const placement = vm.placement;
   if (placement === undefined) return;
   const { client, header } = leading.orders.agent(placement.node);
@@ -133,10 +135,16 @@ function refuseLocked(leading: Leading, vm: Vm): void {
 }
 
 /** Writes a VM as it was read, with a change. Fails with LostTransaction where it was written meanwhile. */
-export async function writeVm(leading: Leading, stored: Stored<Vm>, change: Partial<Vm>): Promise<Vm> {
+export async function writeVm(
+  leading: Leading,
+  stored: Stored<Vm>,
+  change: Partial<Vm>,
+  /** What the change rests on beside the record. */
+  holds: readonly TxnOp[] = [],
+): Promise<Vm> {
   const next: Vm = { ...stored.record, ...change, updateTime: leading.env.clock.wallTime() };
   const ops = [{ op: 'cas', key: keys.vm(next.id), value: vmCodec.encode(next), index: stored.index }] as const;
-  const index = await leading.ledger.write(ops);
+  const index = await leading.ledger.write([...holds, ...ops]);
   const record = { ...next, etag: index.toString() };
   leading.vms.put(next.id, { record, index });
   return record;

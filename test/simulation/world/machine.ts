@@ -13,6 +13,7 @@ import { createScheduler } from '@lockstep/services/scheduler/scheduler.js';
 import { AgentDisk } from './agent-disk.js';
 import type { Cluster } from './cluster.js';
 import { Life, type Death } from './life.js';
+import { AGENT_PORT } from './rpc.js';
 
 /** What a process leaves to its kernel when it dies. */
 type Remains = (death: Death) => void;
@@ -106,7 +107,7 @@ export class AgentProcess extends Process {
   }
 
   get address(): string {
-    return `${this.name}:7701`;
+    return `${this.name}${AGENT_PORT}`;
   }
 
   losePower(): void {
@@ -197,8 +198,9 @@ export class ReplicaProcess extends Process {
   }
 
   protected begin(life: Life, env: Env): Remains {
-    const make = this.role === 'scheduler' ? createScheduler : createFencer;
-    const replica = make(env, { name: this.name });
+    const { name } = this;
+    const replica =
+      this.role === 'scheduler' ? createScheduler(env, { name }) : createFencer({ ...env, bmcs: noBmcs }, { name });
     this.cluster.rpc.serve(this.address, life, replica.implementation);
     replica.start(this.address);
     this.#close = () => replica.close();

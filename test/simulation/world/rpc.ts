@@ -15,8 +15,15 @@ import type { Connection, Network } from './network.js';
 const UNARY_DEADLINE_MS = 10_000;
 /** Messages of a stream that its reader has not taken: more are not sent, as HTTP/2's window would not let them. */
 const WINDOW = 32;
+/** Of a stream's messages, one of so many goes encoded, the first among them. */
+const ENCODED_OF_A_STREAM = 16;
+/** Where every agent listens on its host. */
+export const AGENT_PORT = ':7701';
 /** Until a host without power is found not to answer a connection. */
 const CONNECT_LIMIT_MS = 5_000;
+
+/** Why a handler's signal aborts. One for all: a stack costs more than the call. */
+const CALL_IS_OVER = new Error('the call is over');
 
 interface Codec {
   fromPartial(message: unknown): unknown;
@@ -43,11 +50,11 @@ interface Served {
 export interface RpcObserver {
   /** A handler failed with something that is no error of the API. */
   internalError(life: Life, method: string, error: unknown): void;
-  /** An order or a question was let through to an agent's handler. */
-  delivered?(life: Life, method: string, request: unknown): void;
+  /** A request arrives at its handler; what is returned is called once it is answered, and not where it is refused. */
+  arrives(life: Life, method: string, request: unknown): (() => void) | undefined;
 }
 
-/** All gRPC of a simulated cluster: requests and answers go encoded through the network, so no object is shared. */
+/** All gRPC of a simulated cluster: what goes through the network is encoded or copied, so no object is shared. */
 export class Rpc {
   readonly #served = new Map<string, Served>();
   readonly #unpowered = new Set<string>();
@@ -110,8 +117,8 @@ export class Rpc {
     return new LockstepError('INTERNAL', `internal error in ${life.name}`);
   }
 
-  delivered(life: Life, method: string, request: unknown): void {
-    this.observer.delivered?.(life, method, request);
+  arrives(life: Life, method: string, request: unknown): () => void {
+    return this.observer.arrives(life, method, request) ?? (() => undefined);
   }
 }
 
@@ -121,6 +128,7 @@ class Call {
   readonly #requestEnded = new AbortController();
   readonly #cleanUp: (() => void)[] = [];
   #over = false;
+  #streamed = 0;
   #succeed: (value: unknown) => void = () => undefined;
   #fail: (error: Error) => void = () => undefined;
   /** Of a stream: what has arrived and was not taken yet. */
@@ -237,7 +245,7 @@ class Call {
   }
 
   #isOrder(): boolean {
-    return this.#to.startsWith('n') && !this.method.responseStream;
+    return this.address.endsWith(AGENT_PORT) && !this.method.responseStream;
   }
 
   #arrive(bytes: Uint8Array, untilMs: number | undefined, connection: Connection, first: boolean): void {
@@ -264,12 +272,13 @@ class Call {
     const context = this.#context(life, untilMs);
     try {
       if (handler === undefined) throw new LockstepError('NOT_IMPLEMENTED', `${this.name} is not known there`);
-      this.rpc.delivered(life, this.name, request);
+      const answered = this.rpc.arrives(life, this.name, request);
       if (this.method.responseStream) {
-        await this.#pump(life, handler(request, context) as AsyncIterable<unknown>);
+        await this.#pump(life, handler(request, context) as AsyncIterable<unknown>, answered);
         this.#reply(life, first, () => { this.#succeed(undefined); });
       } else {
         const answer = this.#encoded(await (handler(request, context)));
+        answered();
         this.#reply(life, first, () => { this.#succeed(this.method.responseType.decode(answer)); });
       }
     } catch (error) {
@@ -280,16 +289,17 @@ class Call {
   }
 
   /** Sends what the handler yields, in order, no faster than it is taken. */
-  async #pump(life: Life, messages: AsyncIterable<unknown>): Promise<void> {
+  async #pump(life: Life, messages: AsyncIterable<unknown>, answered: () => void): Promise<void> {
     const isOver = (): boolean => this.#requestEnded.signal.aborted;
     for await (const message of messages) {
       if (isOver()) return;
-      const bytes = this.#encoded(message);
+      if (this.#streamed === 0) answered();
+      const copy = this.#copied(message);
       const way = { over: false };
       this.#answer(() => {
         way.over = true;
         this.life.turn(() => {
-          if (!this.#over) this.#arrived.push(this.method.responseType.decode(bytes));
+          if (!this.#over) this.#arrived.push(copy);
           this.#wakeReader();
         });
         this.#wakeWriter();
@@ -303,6 +313,13 @@ class Call {
         });
       }
     }
+  }
+
+  /** As the wire would hand it out, field by field; the wire itself takes some of them, and its work is most of a stream's. */
+  #copied(message: unknown): unknown {
+    const { responseType } = this.method;
+    this.#streamed += 1;
+    return this.#streamed % ENCODED_OF_A_STREAM === 1 ? responseType.decode(this.#encoded(message)) : responseType.fromPartial(message);
   }
 
   #encoded(message: unknown): Uint8Array {
@@ -370,7 +387,7 @@ class Call {
   /** The server's handler works for nobody any more. */
   #abandon(): void {
     this.rpc.find(this.address)?.life.turn(() => {
-      this.#requestEnded.abort();
+      this.#requestEnded.abort(CALL_IS_OVER);
       this.#wakeWriter();
     });
   }

@@ -63,6 +63,7 @@ const COLOUR_OF_STATE = {
   DEAD_PROVEN: 'red',
   ACTIVE: 'green',
   MAINTENANCE: 'yellow',
+  CORDONED: 'yellow',
   FENCEABLE: 'green',
   NOT_FENCEABLE: 'red',
 } as const satisfies Record<StateWord, Colour>;
