@@ -11,6 +11,7 @@ const USAGE = `usage: npm run sim -- [--seed N | --seeds COUNT [--from N]] [--mi
                       [--schedulers COUNT] [--faults LIST] [--shrink] [--trace] [--json] [--stop] [--mutate FILE | --mistake NAME]
        npm run sim -- --bite [--mistake NAME] [--seeds COUNT]
        npm run sim -- --scenario FILE [--json] [--trace] | --scenario DIR [--report]
+       npm run sim -- --tell FILE
 faults:
 ${Object.entries(FAULTS).map(([name, what]) => `  ${name.padEnd(14)} ${what}`).join('\n')}
 `;
@@ -34,6 +35,7 @@ const { values } = parseArgs({
     bite: { type: 'boolean', default: false },
     scenario: { type: 'string' },
     report: { type: 'boolean', default: false },
+    tell: { type: 'string' },
     json: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
@@ -119,6 +121,11 @@ async function main(): Promise<void> {
     return;
   }
   plant(mutations());
+  if (values.tell !== undefined) {
+    const { tell } = await import('./scenario/tell.js');
+    process.exitCode = await tell(values.tell, print);
+    return;
+  }
   if (values.scenario !== undefined) {
     const { scenarios } = await import('./scenario/command.js');
     process.exitCode = await scenarios(values.scenario, values, print);
