@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Command, InvalidArgumentError } from 'commander';
+import { benchFailover } from './failover.js';
 import { benchLibvirt } from './libvirt.js';
 import { benchMigration } from './migration.js';
 import { formatReport, type Report } from './report.js';
@@ -41,6 +42,15 @@ program
   .option('--json', 'print the result as JSON', false)
   .action(async ({ moves, json }: { moves: number; json: boolean }) => {
     print(await benchMigration({ moves, say }), json);
+  });
+
+program
+  .command('failover')
+  .description('hosts that are killed, until their guest counts elsewhere')
+  .option('--kills <count>', 'in all; each setting gets its share', count, 20)
+  .option('--json', 'print the result as JSON', false)
+  .action(async ({ kills, json }: { kills: number; json: boolean }) => {
+    print(await benchFailover({ kills, say }), json);
   });
 
 try {
