@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Command, InvalidArgumentError } from 'commander';
 import { benchFailover } from './failover.js';
+import { benchKeepalive } from './keepalive.js';
 import { benchLibvirt } from './libvirt.js';
 import { benchMigration } from './migration.js';
+import { benchScale } from './scale.js';
 import { formatReport, type Report } from './report.js';
 
 const begun = performance.now();
@@ -51,6 +53,26 @@ program
   .option('--json', 'print the result as JSON', false)
   .action(async ({ kills, json }: { kills: number; json: boolean }) => {
     print(await benchFailover({ kills, say }), json);
+  });
+
+program
+  .command('keepalive')
+  .description('one agent with 300 domains: processor time, and how late its heartbeats are, also under faults')
+  .option('--guests <count>', 'guests that run besides', count, 20)
+  .option('--seconds <count>', 'how long each phase is measured', count, 60)
+  .option('--json', 'print the result as JSON', false)
+  .action(async ({ guests, seconds, json }: { guests: number; seconds: number; json: boolean }) => {
+    print(await benchKeepalive({ guests, seconds, say }), json);
+  });
+
+program
+  .command('scale')
+  .description('many simulated agents streaming to one Scheduler: processor time, memory, Consul writes')
+  .option('--agents <count>', 'how many', count, 1_000)
+  .option('--seconds <count>', 'how long each phase is measured', count, 30)
+  .option('--json', 'print the result as JSON', false)
+  .action(async ({ agents, seconds, json }: { agents: number; seconds: number; json: boolean }) => {
+    print(await benchScale({ agents, seconds, say }), json);
   });
 
 try {

@@ -87,7 +87,7 @@ interface Seen {
 /** Lets the host of the guest die, and writes what was seen into the outcome. */
 export async function observeDeath(cluster: Cluster, cell: Cell, victim: HostLayout, guest: stage.Guest, outcome: Outcome): Promise<void> {
   const { hosts } = cluster.lab;
-  const monitor = new Monitor(hosts.map((host) => serialFile(host, guest.name)));
+  const monitor = new Monitor(cluster.lab, guest.name);
   let seen: Seen = { action: undefined, vm: undefined, aliveAtMs: 0 };
   let atMs = Date.now();
   try {
@@ -95,7 +95,7 @@ export async function observeDeath(cluster: Cluster, cell: Cell, victim: HostLay
     ({ atMs } = await stage.kill(cluster, victim, cell.death, cell.mode));
     seen = await watch(cluster, cell, { victim, guest, atMs, pids: before });
   } finally {
-    outcome.problems.push(...(await monitor.end(hosts.map(({ name }) => name))));
+    outcome.problems.push(...(await monitor.end()));
   }
   const victimFile = hosts.indexOf(victim);
   const first = monitor.growths.find(({ file, atMs: grown }) => file !== victimFile && grown >= atMs);

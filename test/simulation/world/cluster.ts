@@ -2,6 +2,7 @@
 import { createVirtualClock, type VirtualClock } from '@lockstep/services/platform/clock/virtual.js';
 import { type Hypervisor, HypervisorError } from '@lockstep/services/platform/hypervisor/hypervisor.js';
 import {
+  type CopyChange,
   createSimulatedHost,
   createSimulatedNetwork,
   type SimulatedNetwork,
@@ -24,8 +25,6 @@ import { Violations } from './violations.js';
 
 useLightSignals();
 
-const GIB = 2n ** 30n;
-const HOST_MEMORY_BYTES = 16n * GIB;
 const PPM = 1e-6;
 
 /** Where operators sit. */
@@ -72,6 +71,8 @@ export class Cluster {
   hypervisorIllness = 0;
   onPoint: PointHook = () => undefined;
   onHypervisorCall: HypervisorHook = () => undefined;
+  /** Told of each change of a guest, after those who check. */
+  onGuest: (change: CopyChange) => void = () => undefined;
   readonly #clocks = new Map<string, { rate: number; wallSkewMs: () => number }>();
   readonly #wallSkewsMs = new Map<string, number>();
   readonly #illChance: Chance;
@@ -94,7 +95,11 @@ export class Cluster {
       },
       arrives: (life, method, request) => this.orders.arrives(life, method, request),
     });
-    this.orders = new OrderChecker(this.violations, (node) => this.#agent(node)?.disk.remembered);
+    this.orders = new OrderChecker(
+      this.violations,
+      (node) => this.#agent(node)?.disk.remembered,
+      (life) => this.records.epochOf(life),
+    );
     this.guests = new GuestChecker(this.violations);
     this.records = new RecordChecker(
       this.violations,
@@ -121,6 +126,7 @@ export class Cluster {
         this.trace.add(change.host, `guest ${change.uuid.slice(0, 8)} ${change.what}${change.running ? ', runs' : ''}`);
       }
       this.guests.observe(change);
+      this.onGuest(change);
     });
     this.#build(seed, hosts);
   }
@@ -213,6 +219,6 @@ export class Cluster {
   }
 }
 
-function hostsOf({ nodes }: Plan): HostShape[] {
-  return Array.from({ length: nodes }, (_, place) => ({ name: `n${String(place + 1)}`, memoryBytes: HOST_MEMORY_BYTES, cpus: 16 }));
+function hostsOf({ nodes, hostMemoryBytes: memoryBytes }: Plan): HostShape[] {
+  return Array.from({ length: nodes }, (_, place) => ({ name: `n${String(place + 1)}`, memoryBytes, cpus: 16 }));
 }

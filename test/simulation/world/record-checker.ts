@@ -58,6 +58,16 @@ export class RecordChecker {
     }
   }
 
+  /** The epoch with which a life of a Scheduler leads; undefined: it does not. */
+  epochOf({ name }: Life): bigint | undefined {
+    return this.#leaders.get('scheduler') === name ? this.#leaderEpochs.get(keys.leader('scheduler')) : undefined;
+  }
+
+  /** The life of a replica that took the leadership last. */
+  leader(role: 'scheduler' | 'fencer'): string | undefined {
+    return this.#leaders.get(role);
+  }
+
   /** Migrations that have not ended. */
   open(): Migration[] {
     return [...this.migrations.values()].filter(({ state }) => !ENDS.includes(state));
