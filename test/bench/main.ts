@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Command, InvalidArgumentError } from 'commander';
 import { benchCrissCross } from './criss-cross.js';
+import { benchFailover } from './failover.js';
 import { benchKeepalive } from './keepalive.js';
 import { benchLibvirt } from './libvirt.js';
 import { benchMigration } from './migration.js';
@@ -54,6 +55,15 @@ program
   .option('--json', 'print the result as JSON', false)
   .action(async ({ guests, rounds, json }: { guests: number; rounds: number; json: boolean }) => {
     print(await benchCrissCross({ count: guests, rounds, say }), json);
+  });
+
+program
+  .command('failover')
+  .description('hosts that are killed, until their guest counts elsewhere')
+  .option('--kills <count>', 'in all; each setting gets its share', count, 20)
+  .option('--json', 'print the result as JSON', false)
+  .action(async ({ kills, json }: { kills: number; json: boolean }) => {
+    print(await benchFailover({ kills, say }), json);
   });
 
 program
