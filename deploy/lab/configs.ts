@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { join } from 'node:path';
 import { stringify } from 'yaml';
-import { credentialsOf } from './bmc.js';
+import { credentialsOf } from './bmc-device.js';
 import { consulPort } from './consul.js';
 import type { HostLayout, Lab } from './layout.js';
 
@@ -41,8 +41,9 @@ function own(host: HostLayout, service: ServiceName): object {
         bmc_file: bmcFileOf(host),
       };
     case 'scheduler':
-    case 'fencer':
       return {};
+    case 'fencer':
+      return { bmc_file: bmcFileOf(host) };
   }
 }
 

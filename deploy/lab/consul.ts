@@ -37,6 +37,16 @@ async function leaderSeenBy(host: HostLayout): Promise<string | undefined> {
   return typeof leader === 'string' && leader !== '' ? leader : undefined;
 }
 
+/** The host whose server leads; undefined while there is none. */
+export async function consulLeader(lab: Lab): Promise<HostLayout | undefined> {
+  for (const host of lab.hosts) {
+    const address = await leaderSeenBy(host).catch(() => undefined);
+    const leader = lab.hosts.find((each) => address?.startsWith(`${each.addresses.a}:`) === true);
+    if (leader !== undefined) return leader;
+  }
+  return undefined;
+}
+
 export const consul: Part = {
   name: 'consul',
   prepare: (lab, host) => {

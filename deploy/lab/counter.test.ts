@@ -37,6 +37,15 @@ describe('the continuity of a guest that counts', () => {
     expect(check(text.slice(0, -3), '')).toMatchObject({ ok: true, last: 39 });
   });
 
+  it('accepts output that begins with another value, where it is told', () => {
+    const files = [
+      { host: 'h1', text: output(0x0100_0001, 0x0100_0030) },
+      { host: 'h2', text: output(0x0100_0031, 0x0100_0040) },
+    ];
+    expect(checkContinuity(files, 0x0100_0001)).toEqual({ ok: true, last: 0x0100_0040, moves: 1 });
+    expect(checkContinuity(files, 0x0100_0002)).toMatchObject({ ok: false, kind: 'repeated' });
+  });
+
   it('finds a missing value', () => {
     const result = check(output(1, 300), output(302, 310));
     expect(result).toMatchObject({ ok: false, kind: 'skipped', last: 300 });

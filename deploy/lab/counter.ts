@@ -43,27 +43,29 @@ export const formatCount = (value: number) => value.toString(16).padStart(lineLe
  * A guest can move in the middle of a line: then one file holds its beginning and another one the rest. So the files
  * are read as what they must be, parts of one known text. If there is no order of the parts that makes the text, the
  * guest did not print it.
+ *
+ * @param first - the value that the output begins with
  */
-export function checkContinuity(files: readonly SerialOutput[]): Continuity {
+export function checkContinuity(files: readonly SerialOutput[], first = 1): Continuity {
   // A line that a file holds whole is nearly always from there, and following every other way to put it together
   // takes ten times as long. Only if that leads nowhere, the parts are tried in every order.
-  const quick = read(files, preferWhole);
-  return quick.ok ? quick : read(files, everyWay);
+  const quick = read(files, first, preferWhole);
+  return quick.ok ? quick : read(files, first, everyWay);
 }
 
 type LineReader = (files: readonly SerialOutput[], reading: Reading, line: string) => Reading[];
 
-function read(files: readonly SerialOutput[], readLine: LineReader): Continuity {
+function read(files: readonly SerialOutput[], first: number, readLine: LineReader): Continuity {
   const total = files.reduce((sum, file) => sum + file.text.length, 0);
   let readings: Reading[] = [{ positions: files.map(() => 0), current: -1, moves: -1 }];
-  for (let offset = 0, value = 1; offset < total; offset += lineLength, value += 1) {
+  for (let offset = 0, value = first; offset < total; offset += lineLength, value += 1) {
     const line = `${formatCount(value)}\n`.slice(0, total - offset);
     const next = fewestMoves(readings.flatMap((reading) => readLine(files, reading, line)));
-    if (next.length === 0) return explain(files, readings, value);
+    if (next.length === 0) return explain(files, readings, value, first);
     readings = next;
   }
   const moves = Math.min(...readings.map((reading) => reading.moves));
-  return { ok: true, last: Math.floor(total / lineLength), moves: Math.max(0, moves) };
+  return { ok: true, last: first - 1 + Math.floor(total / lineLength), moves: Math.max(0, moves) };
 }
 
 const preferWhole: LineReader = (files, reading, line) => {
@@ -97,7 +99,12 @@ function fewestMoves(readings: readonly Reading[]): Reading[] {
 }
 
 /** Says what the files hold where the value `expected` should be. */
-function explain(files: readonly SerialOutput[], readings: readonly Reading[], expected: number): Continuity {
+function explain(
+  files: readonly SerialOutput[],
+  readings: readonly Reading[],
+  expected: number,
+  first: number,
+): Continuity {
   const [reading] = [...readings].sort((a, b) => a.moves - b.moves);
   const found = files.map(({ host, text }, index) => {
     const position = reading?.positions[index] ?? 0;
@@ -112,7 +119,7 @@ function explain(files: readonly SerialOutput[], readings: readonly Reading[], e
   const where = found.map(({ host, line, lineNumber, ended }) =>
     ended ? `${host} has no more` : `${host} goes on with ${JSON.stringify(line.slice(0, 40))} in line ${lineNumber}`,
   );
-  const after = expected === 1 ? 'at the beginning' : `after ${formatCount(expected - 1)}`;
+  const after = expected === first ? 'at the beginning' : `after ${formatCount(expected - 1)}`;
   return {
     ok: false,
     kind,

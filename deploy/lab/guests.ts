@@ -3,14 +3,21 @@ import { randomUUID } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Disk } from './disks.js';
 import { LabError } from './errors.js';
 import { readIfThere, writeWhole } from './files.js';
 import type { HostLayout, Lab } from './layout.js';
 import { machineType } from './libvirtd.js';
 import { run } from './shell.js';
 
-/** Rewrites `dirtyMib` MiB round and round, `dirtyMibPerSecond` at a time; `counter` dirties next to nothing. */
-export type GuestKind = { kind: 'counter' } | { kind: 'dirty'; dirtyMib: number; dirtyMibPerSecond: number };
+/**
+ * Rewrites `dirtyMib` MiB round and round, `dirtyMibPerSecond` at a time; `counter` dirties next to nothing;
+ * `generation` writes each count to its disk (`openDisk`), too, and has some memory that is not empty.
+ */
+export type GuestKind =
+  | { kind: 'counter' }
+  | { kind: 'dirty'; dirtyMib: number; dirtyMibPerSecond: number }
+  | { kind: 'generation'; disk: Disk };
 
 export type Guest = GuestKind & {
   name: string;
@@ -21,21 +28,53 @@ export type Guest = GuestKind & {
 
 const ticksPerSecond = 1_193_182 / 65_536;
 const pagesPerMib = 256;
+const generationMib = 24;
 const floppyBytes = 1_474_560;
 
 const sourceOf = (guest: GuestKind) => `${guest.kind}.S`;
 
 function symbolsOf(guest: GuestKind): Record<string, number> {
-  if (guest.kind === 'counter') return {};
-  return {
-    DIRTY_MIB: guest.dirtyMib,
-    PAGES_PER_TICK: Math.max(1, Math.round((guest.dirtyMibPerSecond * pagesPerMib) / ticksPerSecond)),
-  };
+  switch (guest.kind) {
+    case 'counter':
+      return {};
+    case 'dirty':
+      return {
+        DIRTY_MIB: guest.dirtyMib,
+        PAGES_PER_TICK: Math.max(1, Math.round((guest.dirtyMibPerSecond * pagesPerMib) / ticksPerSecond)),
+      };
+    case 'generation':
+      return { MEMORY_MIB: generationMib };
+  }
 }
 
 function imageOf(lab: Lab, guest: GuestKind): string {
-  const name = guest.kind === 'counter' ? 'counter' : `dirty-${guest.dirtyMib}-${guest.dirtyMibPerSecond}`;
+  const name = guest.kind === 'dirty' ? `dirty-${guest.dirtyMib}-${guest.dirtyMibPerSecond}` : guest.kind;
   return join(lab.sharedDir, 'guests', `${name}.img`);
+}
+
+/** What a guest of this kind has beside the BIOS and itself, in MiB. */
+function memoryBeside(guest: GuestKind): number {
+  switch (guest.kind) {
+    case 'counter':
+      return 0;
+    case 'dirty':
+      return guest.dirtyMib;
+    case 'generation':
+      return generationMib;
+  }
+}
+
+/** Storage that both hosts reach: libvirt refuses to move a guest with a disk on what only one of them has. */
+function diskXml(guest: GuestKind): string {
+  if (guest.kind !== 'generation') return '';
+  return `
+    <disk type='network' device='disk'>
+      <driver name='qemu' type='raw' cache='none'/>
+      <source protocol='nbd'>
+        <host transport='unix' socket='${guest.disk.socket}'/>
+      </source>
+      <target dev='hda' bus='ide'/>
+    </disk>`;
 }
 
 /** Assembles a guest into a floppy image that every host sees, unless it is there. Returns its path. */
@@ -71,7 +110,7 @@ export const serialFile = (host: HostLayout, name: string) => join(host.dir, 'li
 /** The domain XML of a guest. Its image must be there (`ensureImage`) before it is started. */
 export function guestXml(lab: Lab, guest: Guest): string {
   if (!/^[A-Za-z0-9._-]+$/.test(guest.name)) throw new LabError(`"${guest.name}" is no name for a guest`);
-  const memoryMib = guest.memoryMib ?? (guest.kind === 'counter' ? 16 : guest.dirtyMib + 16);
+  const memoryMib = guest.memoryMib ?? memoryBeside(guest) + 16;
   return `<domain type='qemu'>
   <name>${guest.name}</name>
   <uuid>${guest.uuid ?? randomUUID()}</uuid>
@@ -90,7 +129,7 @@ export function guestXml(lab: Lab, guest: Guest): string {
       <source file='${imageOf(lab, guest)}'/>
       <target dev='fda' bus='fdc'/>
       <readonly/>
-    </disk>
+    </disk>${diskXml(guest)}
     <controller type='usb' model='none'/>
     <serial type='file'>
       <source path='${serialPath(guest.name)}' append='on'/>

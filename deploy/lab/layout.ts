@@ -28,6 +28,8 @@ export interface HostLayout {
   /** The root namespace's end of each of its two cables. */
   links: Record<NetworkName, string>;
   bmcAddress: string;
+  /** Of its second power device, which is there in one mode of the first only. */
+  secondBmcAddress: string;
   libvirtSocket: string;
 }
 
@@ -39,6 +41,8 @@ export interface Lab {
   stateDir: string;
   /** The same for all hosts: disk images. */
   sharedDir: string;
+  /** Where tests ask services to stand still at named points. */
+  pointsDir: string;
   networks: Record<NetworkName, NetworkLayout>;
   hosts: readonly HostLayout[];
 }
@@ -87,7 +91,15 @@ export function layout(env: NodeJS.ProcessEnv = process.env): Lab {
   };
   const networks = { a: networkOf(0), b: networkOf(1) };
   const hosts = Array.from({ length: hostCount }, (_, index) => hostOf(name, stateDir, networks, index + 1));
-  return { name, checkout: findCheckout(), stateDir, sharedDir: join(stateDir, 'shared'), networks, hosts };
+  return {
+    name,
+    checkout: findCheckout(),
+    stateDir,
+    sharedDir: join(stateDir, 'shared'),
+    pointsDir: join(stateDir, 'points'),
+    networks,
+    hosts,
+  };
 }
 
 function hostOf(lab: string, stateDir: string, networks: Lab['networks'], number: number): HostLayout {
@@ -108,6 +120,7 @@ function hostOf(lab: string, stateDir: string, networks: Lab['networks'], number
     addresses: { a: addressIn(networks.a, number), b: addressIn(networks.b, number) },
     links: { a: `${lab}a${number}`, b: `${lab}b${number}` },
     bmcAddress: addressIn(networks.b, 100 + number),
+    secondBmcAddress: addressIn(networks.b, 110 + number),
     libvirtSocket,
   };
 }

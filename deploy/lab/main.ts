@@ -1,15 +1,17 @@
 #!/usr/bin/env node
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
-import { bmcModes, setBmcMode, type BmcMode } from './bmc.js';
+import { bmcModeNames, bmcModes } from './bmc-modes.js';
+import { setBmcMode } from './bmc.js';
 import { requireOwn, requireUp } from './claim.js';
 import { LabError } from './errors.js';
 import { inside, logFileOf } from './host.js';
 import { hostNamed, layout, networkNames, type HostLayout, type Lab, type NetworkName } from './layout.js';
 import { exclusively } from './lock.js';
 import { limit, plug } from './network.js';
-import { awaitPart, partNamed, signalPart, startPart } from './parts.js';
+import { awaitPart, killPart, partNamed, signalPart, startPart } from './parts.js';
 import { status, statusTable } from './status.js';
 import { crashHost, down, power, startHost, up } from './up.js';
 
@@ -85,8 +87,14 @@ program
     await become([...inside(hostOf(name)), ...(command.length > 0 ? command : [process.env['SHELL'] ?? '/bin/sh'])]);
   });
 
+program
+  .command('kill <host> <part>')
+  .description("end the part at once; nothing starts it again (a guest's QEMU is the part vm/NAME)")
+  .action(async (name: string, part: string) => {
+    await killPart(hostOf(name), part);
+  });
+
 for (const [verb, signal, what] of [
-  ['kill', 'SIGKILL', 'end the part at once; nothing starts it again'],
   ['stop', 'SIGSTOP', 'freeze the part where it is'],
   ['cont', 'SIGCONT', 'let a frozen part go on'],
 ] as const) {
@@ -128,11 +136,14 @@ program
 
 program
   .command('bmc <host> <mode>')
-  .description(`how its BMC behaves: ${bmcModes.join(', ')}`)
-  .action(async (name: string, wanted: string) => {
-    const mode = bmcModes.find((known): known is BmcMode => known === wanted);
-    if (mode === undefined) throw new LabError(`there is no mode "${wanted}"`, `the modes are ${bmcModes.join(', ')}`);
+  .description('how its BMC behaves')
+  .addHelpText('after', `\nModes:\n${Object.entries(bmcModes).map(([name, what]) => `  ${name.padEnd(16)}${what}`).join('\n')}`)
+  .option('--after <seconds>', 'wait so long first', '0')
+  .action(async (name: string, wanted: string, { after }: { after: string }) => {
+    const mode = bmcModeNames.find((known) => known === wanted);
+    if (mode === undefined) throw new LabError(`there is no mode "${wanted}"`, `the modes are ${bmcModeNames.join(', ')}`);
     const host = hostOf(name);
+    await sleep(Number(after) * 1_000);
     await changing(`bmc ${name}`, () => setBmcMode(lab, host, mode));
   });
 
@@ -143,8 +154,8 @@ for (const [verb, inserted, what] of [
   program
     .command(`${verb} <host>`)
     .description(what)
-    .addOption(new Option('--net <network>', 'a carries calls and memory, b is for management').choices(networkNames))
-    .action(async (name: string, { net }: { net?: NetworkName }) => {
+    .addOption(new Option('--net, --network <network>', 'a carries calls and memory, b is for management').choices(networkNames))
+    .action(async (name: string, { network: net }: { network?: NetworkName }) => {
       const host = hostOf(name);
       for (const network of net === undefined ? networkNames : [net]) await plug(host, network, inserted);
     });

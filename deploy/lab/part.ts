@@ -7,6 +7,8 @@ export interface Part {
   /** Writes what the program reads at its start. */
   prepare: (lab: Lab, host: HostLayout) => void;
   argv: (lab: Lab, host: HostLayout) => string[];
+  /** Variables of its environment beside those of the lab itself. */
+  env?: (lab: Lab) => Record<string, string>;
   /** How long it may take until it is ready. */
   readyLimitMs: number;
   /** What is still missing until the program does its work; undefined when nothing is. */

@@ -8,7 +8,7 @@ import { libvirtd } from './libvirtd.js';
 import type { Part } from './part.js';
 import { fencer, nodeAgent, scheduler } from './services.js';
 import { until } from './shell.js';
-import { end, launch, readRecord, signal, stateOf, type ProcessRecord, type ProcessState } from './supervise.js';
+import { end, isGone, launch, readRecord, signal, stateOf, type ProcessRecord, type ProcessState } from './supervise.js';
 
 /** In the order of starting. */
 const base: readonly Part[] = [consul, libvirtd];
@@ -29,6 +29,9 @@ export function partNamed(name: string): Part {
   return part;
 }
 
+/** Freeing a guest's memory takes its time on a busy machine. */
+const KILL_LIMIT_MS = 20_000;
+
 const recordOf = (host: HostLayout, part: string): ProcessRecord | undefined => readRecord(pidFileOf(host, part));
 
 export const partState = (host: HostLayout, part: Part): ProcessState => stateOf(recordOf(host, part.name));
@@ -42,6 +45,7 @@ export async function startPart(lab: Lab, host: HostLayout, part: Part): Promise
   part.prepare(lab, host);
   await launch({
     argv: [...inside(host), ...part.argv(lab, host)],
+    env: part.env?.(lab) ?? {},
     pidFile: pidFileOf(host, part.name),
     logFile: logFileOf(host, part.name),
   });
@@ -80,7 +84,16 @@ function processOf(host: HostLayout, name: string): number {
   return pid;
 }
 
-/** Sends the signal to a part or a guest, wherever it is in its work. */
-export function signalPart(host: HostLayout, name: string, kind: 'SIGKILL' | 'SIGSTOP' | 'SIGCONT'): void {
+/** Stops a part or a guest wherever it is in its work, or lets it go on. */
+export function signalPart(host: HostLayout, name: string, kind: 'SIGSTOP' | 'SIGCONT'): void {
   process.kill(processOf(host, name), kind);
+}
+
+/** Kills a part or a guest, and returns once it is dead: what starts it again then finds nothing of it. */
+export async function killPart(host: HostLayout, name: string): Promise<void> {
+  const pid = processOf(host, name);
+  process.kill(pid, 'SIGKILL');
+  await until(`end of ${name} on ${host.name}`, KILL_LIMIT_MS, () =>
+    Promise.resolve(isGone(pid) ? undefined : `process ${pid} is still there`),
+  );
 }

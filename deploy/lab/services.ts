@@ -15,12 +15,15 @@ function servicePart(name: ServiceName): Part {
     prepare: (lab, host) => {
       for (const [file, text] of serviceConfigurations(lab, host, name)) writeWhole(file, text);
       mkdirSync(join(host.dir, 'lockstep/state', name), { recursive: true });
+      mkdirSync(lab.pointsDir, { recursive: true });
     },
     argv: (lab, host) => [
       process.execPath,
       ...['--enable-source-maps', join(lab.checkout, 'services/dist', name, 'main.js')],
       ...['--config', configurationOf(host, name)],
     ],
+    // Stands still nowhere unless a test puts a file there.
+    env: (lab) => ({ LOCKSTEP_TEST_POINTS: lab.pointsDir }),
     readyLimitMs: 30_000,
     missing: (_lab, host) => healthOf(`${host.addresses.a}:${ports[name]}`),
     graceMs: 5_000,

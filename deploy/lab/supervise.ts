@@ -57,6 +57,12 @@ export function stateOf(record: ProcessRecord | undefined): ProcessState {
   return state === 'T' || state === 't' ? 'stopped' : 'running';
 }
 
+/** Whether a process has ended; one that nobody has waited for yet has. */
+export function isGone(pid: number): boolean {
+  const stat = readText(`/proc/${pid}/stat`);
+  return stat === undefined || /^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2));
+}
+
 /** Starts a program that outlives this one, and returns when its record is on disk. */
 export async function launch({ argv, env, pidFile, logFile }: Launch): Promise<ProcessRecord> {
   mkdirSync(dirname(pidFile), { recursive: true });

@@ -16,8 +16,9 @@ import type { PowerState } from '../platform/power/power.js';
 import { bmcsOf, createSimulatedBmc, type SimulatedBmc } from '../platform/power/simulated.js';
 import { createPeers } from '../platform/rpc/peers-grpc.js';
 import { serve, service, type ServedService } from '../platform/rpc/server.js';
-import { createMemoryState } from '../platform/state/memory.js';
+import { createMemoryState, type MemoryState } from '../platform/state/memory.js';
 import { createEmbeddedStore } from '../platform/store/embedded.js';
+import type { Store } from '../platform/store/store.js';
 import { createScheduler } from '../scheduler/scheduler.js';
 import { VERSION } from '../core/version.js';
 
@@ -26,6 +27,8 @@ const CLOSE_GRACE_MS = 1_000;
 export interface DevOptions {
   /** How many simulated hypervisors. */
   nodes: number;
+  /** Memory of each of them in bytes; 32 GiB unless told. */
+  memoryBytes?: bigint;
   log: Logger;
   /** Speed of the links between them, in bytes per second. */
   bytesPerSecond?: number;
@@ -33,6 +36,15 @@ export interface DevOptions {
   metrics?: Metrics;
   /** The hypervisor of a node as its agent shall see it; as it is unless given. */
   hypervisorOf?: (node: string, hypervisor: Hypervisor) => Hypervisor;
+}
+
+/** A host and the agent's life on it. */
+interface Machine {
+  host: SimulatedHost;
+  state: MemoryState;
+  boot: () => Promise<() => Promise<void>>;
+  /** Ends the agent's life; undefined: the host is off. */
+  end: (() => Promise<void>) | undefined;
 }
 
 /** A whole cluster in this process, with real gRPC on loopback ports. */
@@ -43,6 +55,10 @@ export interface DevCluster {
   agents: ReadonlyMap<string, string>;
   /** The simulated hosts by name: what runs on each can be looked at from outside. */
   hosts: ReadonlyMap<string, SimulatedHost>;
+  /** The cluster's store, to be looked at from outside. */
+  store: Store;
+  /** A host loses its power with all that runs there, or gets it back: then its agent starts from what it kept on disk. */
+  power(node: string, state: PowerState): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -51,7 +67,7 @@ export interface DevCluster {
  * platform's parts differ from what each `main.ts` composes.
  */
 export async function startDevCluster(options: DevOptions): Promise<DevCluster> {
-  const { nodes, log, bytesPerSecond, hypervisorOf, metrics } = options;
+  const { nodes, log, bytesPerSecond, hypervisorOf, metrics, memoryBytes } = options;
   const clock = systemClock;
   const random = systemRandom;
   const storeServer = createEmbeddedStore({ clock, random });
@@ -75,23 +91,31 @@ export async function startDevCluster(options: DevOptions): Promise<DevCluster> 
   const agents = new Map<string, string>();
   const hosts = new Map<string, SimulatedHost>();
   const bmcs = new Map<string, SimulatedBmc>();
+  const machines = new Map<string, Machine>();
   for (let number = 1; number <= nodes; number += 1) {
     const name = `n${String(number)}`;
     const address = await freeAddress();
-    const host = createSimulatedHost({ clock, random, network, name });
-    const hypervisor = hypervisorOf?.(name, host.hypervisor()) ?? host.hypervisor();
+    const host = createSimulatedHost({ clock, random, network, name, ...(memoryBytes === undefined ? {} : { memoryBytes }) });
     bmcs.set(name, bmcOf(host, name));
-    const parts = { hypervisor, host: figuresOf(host), state: createMemoryState(), bmcs: bmcsOf(bmcs) };
-    const agent = await createNodeAgent(
-      { ...envOf(name), ...parts },
-      { node: name, address, version: VERSION },
-    );
-    closing.push(() => agent.stop());
-    await serveOn(service(NodeAgentServiceDefinition, agent.service), address);
-    agent.start();
+    const state = createMemoryState();
+    const boot = async (): Promise<() => Promise<void>> => {
+      const hypervisor = hypervisorOf?.(name, host.hypervisor()) ?? host.hypervisor();
+      const parts = { hypervisor, host: figuresOf(host), state, bmcs: bmcsOf(bmcs) };
+      const agent = await createNodeAgent({ ...envOf(name), ...parts }, { node: name, address, version: VERSION });
+      const server = await serve({ listen: address, services: [service(NodeAgentServiceDefinition, agent.service)], log });
+      agent.start();
+      return async () => {
+        await server.close(0);
+        await agent.stop();
+      };
+    };
+    machines.set(name, { host, state, boot, end: await boot() });
     agents.set(name, address);
     hosts.set(name, host);
   }
+  closing.push(async () => {
+    for (const { end } of machines.values()) await end?.();
+  });
 
   const scheduler = createScheduler({ ...envOf('scheduler'), metrics }, { name: 'dev' });
   closing.push(() => scheduler.close());
@@ -108,6 +132,21 @@ export async function startDevCluster(options: DevOptions): Promise<DevCluster> 
     fencer: fencerAddress,
     agents,
     hosts,
+    store: storeServer.store('outside'),
+    async power(node, state) {
+      const machine = machines.get(node);
+      if (machine === undefined) throw new Error(`there is no host ${node}`);
+      if (state === 'off') {
+        machine.host.losePower();
+        const end = machine.end;
+        machine.end = undefined;
+        await end?.();
+      } else if (machine.end === undefined) {
+        machine.host.gainPower();
+        machine.state.reboot();
+        machine.end = await machine.boot();
+      }
+    },
     async close() {
       for (const close of closing.reverse()) await close();
       peers.close();

@@ -68,7 +68,8 @@ export function createFencerApi(env: Env, desk: () => FencerDesk | undefined): F
         throw new LockstepError('RESUME_TOKEN_EXPIRED', message, { field: 'resume_token' });
       }
       const { leading } = led();
-      for await (const { snapshot, changed } of watchMessages(env.clock, source(leading), [signal, leading.term.ended])) {
+      const options = { signals: [signal, leading.term.ended], from: undefined };
+      for await (const { snapshot, changed } of watchMessages(env.clock, source(leading), options)) {
         yield WatchFenceActionsResponse.create({ snapshot, changed });
       }
     },
@@ -198,10 +199,12 @@ function newestFirst(a: FenceAction, b: FenceAction): number {
 }
 
 function source({ actions }: FencerLeading): WatchSource<FenceAction> {
+  const all = (): FenceAction[] => actions.all().map(({ record }) => record).sort(newestFirst);
   return {
-    all: () => actions.all().map(({ record }) => record).sort(newestFirst),
+    all,
     get: (id) => actions.get(id)?.record,
-    nameOf: ({ id }) => id,
     subscribe: (changed) => actions.onChange(changed),
+    completeIndex: () => actions.completeIndex,
+    since: () => Promise.resolve({ changed: all(), gone: [] }),
   };
 }

@@ -17,6 +17,7 @@ export class RecordCache<T> {
   /** Index of the write that removed a record, so that a watch that is behind does not bring it back. */
   private readonly removed = new Map<string, bigint>();
   private readonly listeners = new Set<CacheListener>();
+  private complete = 0n;
 
   constructor(
     private readonly prefix: string,
@@ -40,6 +41,14 @@ export class RecordCache<T> {
 
   get size(): number {
     return this.records.size;
+  }
+
+  /**
+   * Every write up to this index of the store is in here and was told. The leader's own later writes are as well, but
+   * not necessarily in the order of their indexes.
+   */
+  get completeIndex(): bigint {
+    return this.complete;
   }
 
   /** The leader wrote this record. */
@@ -91,6 +100,7 @@ export class RecordCache<T> {
       this.records.delete(name);
       changed.push(name);
     }
+    this.complete = listing.index;
     for (const [name, index] of this.removed) if (index <= listing.index) this.removed.delete(name);
     if (changed.length > 0) this.tell(changed);
   }

@@ -7,11 +7,14 @@ import { assignFromMemory, assignFromRecords } from './assign.js';
 import { BmcChecks } from './bmc-checks.js';
 import { DEFAULT_TIMING, type AgentConfig } from './config.js';
 import { DurableMemory } from './durable-memory.js';
+import { SelfFence } from './fencing/self-fence.js';
+import { stopAllVms } from './fencing/stop-all.js';
 import { FactsReader } from './facts-reader.js';
 import { Membership } from './membership.js';
 import { SourceRole } from './migration/source.js';
 import { TargetRole } from './migration/target.js';
 import { agentMetrics } from './metrics.js';
+import { NodeNetworks } from './networks.js';
 import { OrderGuard } from './orders.js';
 import type { AgentParts } from './parts.js';
 import { NodePresence } from './presence.js';
@@ -26,6 +29,10 @@ import { Watchers } from './watchers.js';
 
 /** Without a tick for this many of their intervals, the agent has come to a stop. */
 const TICKS_LIMIT = 3;
+/** How long guests have to shut down before the host is switched off. */
+const STOP_GRACE_MS = 10_000;
+/** Nothing is started on a host that is about to be switched off; if it is not, its VMs run again after this. */
+const STARTS_HELD_MS = 300_000;
 
 /** The agent of one hypervisor. */
 export interface NodeAgent {
@@ -56,6 +63,7 @@ export interface AgentOptions {
  */
 export async function createNodeAgent(env: AgentEnv, config: AgentConfig, options: AgentOptions = {}): Promise<NodeAgent> {
   const life = new AgentLife(env, config, await DurableMemory.load(env.state, config.node), options);
+  await life.checkSelfFence();
   return {
     service: life.service,
     start: () => { life.start(); },
@@ -75,6 +83,10 @@ class AgentLife {
   readonly #presence: NodePresence;
   readonly #watchers: Watchers;
   readonly #bmcs: BmcChecks;
+  readonly #networks: NodeNetworks;
+  readonly #selfFence: SelfFence;
+  /** When the host's links are looked at next, whatever happens. */
+  #networksDueMs = 0;
   #tick: Timer | undefined;
   /** When the last tick had succeeded; at first, when the agent was made. */
   #tickedAtMs: number;
@@ -96,7 +108,8 @@ class AgentLife {
     const changed = (): void => {
       this.#watchers.wake();
     };
-    this.#view = new NodeView(parts, changed);
+    this.#networks = new NodeNetworks(parts, changed);
+    this.#view = new NodeView(parts, changed, [this.#networks.collector]);
     this.#reconciler = new Reconciler(parts, changed);
     this.#membership = new Membership({
       env,
@@ -104,13 +117,20 @@ class AgentLife {
       timing,
       memory,
       stopped,
-      onJoined: ({ vms }) => assignFromRecords(parts, this.#reconciler, vms),
+      onJoined: async ({ vms, networks }) => {
+        // Guests that are started next find their bridges; what cannot be made is shown and delays nobody for long.
+        await this.#networks.apply(networks);
+        await assignFromRecords(parts, this.#reconciler, vms);
+      },
       onChange: changed,
     });
+    this.#selfFence = new SelfFence(parts, env.watchdog, () => this.#membership.holding());
     this.#bmcs = new BmcChecks(parts, () => this.#membership.hostUuid, changed);
     this.#presence = new NodePresence(parts, this.#view, this.#reconciler, {
       standing: () => this.#membership,
       fencing: () => this.#bmcs.own,
+      networks: this.#networks,
+      selfFence: () => this.#selfFence.announced(),
     });
     this.#watchers = new Watchers(env.clock, this.#presence, timing.heartbeatMs, (latenessMs) => {
       metrics.late('heartbeat', latenessMs);
@@ -119,7 +139,11 @@ class AgentLife {
     const facts = new FactsReader(parts);
     const source = new SourceRole(parts, facts);
     facts.knowledge = (vmId) => source.knowledge(vmId);
-    const target = new TargetRole(parts, facts, createRoomCheck(parts, this.#view, () => this.#watchers.leaderWatches));
+    const target = new TargetRole(parts, facts, createRoomCheck(parts, {
+      view: this.#view,
+      networks: this.#networks,
+      leaderWatches: () => this.#watchers.leaderWatches,
+    }));
     const vmOrders = new VmOrders(parts, this.#reconciler, { source, target }, facts);
     this.service = agentService({
       parts,
@@ -130,9 +154,19 @@ class AgentLife {
       target,
       facts,
       bmcs: this.#bmcs,
+      networks: this.#networks,
+      stopAll: async () => {
+        this.#reconciler.holdStarts(STARTS_HELD_MS);
+        return await stopAllVms(parts, STOP_GRACE_MS);
+      },
       incarnation: () => this.#membership.incarnation ?? 0n,
       setDebug: options.setDebug ?? (() => undefined),
     });
+  }
+
+  /** Rejects where the agent is told to fence itself in a way that cannot work. */
+  checkSelfFence(): Promise<void> {
+    return this.#selfFence.check();
   }
 
   start(): void {
@@ -142,6 +176,7 @@ class AgentLife {
     this.#nextTick();
     void this.#listen();
     void this.#bmcs.run();
+    this.#selfFence.start();
     this.#membership.run().catch((error: unknown) => {
       const fatal = error instanceof Error ? error : new Error(String(error));
       env.log.error('the agent cannot take part', { error: fatal });
@@ -168,6 +203,7 @@ class AgentLife {
     this.#stopping.abort(new Error('the agent stops'));
     this.#tick?.stop();
     this.#reconciler.stop();
+    await this.#selfFence.stop();
     try {
       await this.#membership.leave();
     } catch (error) {
@@ -196,8 +232,17 @@ class AgentLife {
   async #look(): Promise<void> {
     void this.#view.usages.refresh();
     void this.#view.hosts.refresh();
+    this.#lookAtLinks();
     await this.#view.vms.refresh();
     this.#reconciler.kickAll(this.#view.domains.keys());
+  }
+
+  /** Less often than the rest: it starts programs. */
+  #lookAtLinks(): void {
+    const { env, timing } = this.#parts;
+    if (env.clock.nowMs() < this.#networksDueMs) return;
+    this.#networksDueMs = env.clock.nowMs() + timing.networkEveryMs;
+    void this.#networks.collector.refresh();
   }
 
   /** Events make the looks quick; the ticks make up for those that are lost. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Node, NodeMode, type Vm } from '@lockstep/sdk/v1';
+import { Node, NodeMode, type Network, type Vm } from '@lockstep/sdk/v1';
 import { LockstepError } from '../core/errors/catalogue.js';
-import { leaderCodec, migrationCodec, nodeCodec, vmCodec } from '../core/records/codec.js';
+import { leaderCodec, migrationCodec, networkCodec, nodeCodec, vmCodec } from '../core/records/codec.js';
 import { keys, MAIN_NETWORK } from '../core/records/keys.js';
 import type { Store } from '../platform/store/store.js';
 import type { AgentConfig } from './config.js';
@@ -17,6 +17,8 @@ export interface Joined {
   incarnation: bigint;
   /** All VMs, read after the joining: whatever they entitle to holds until somebody takes it back from this agent. */
   vms: Vm[];
+  /** All networks. */
+  networks: Network[];
 }
 
 export interface JoinInput {
@@ -41,9 +43,11 @@ export async function join(input: JoinInput): Promise<Joined> {
   await raiseLeaderEpochs(store, memory);
   const { entries } = await store.list(keys.vms, CONSISTENT);
   const vms = entries.map(({ value, index }) => vmCodec.decode(value, index));
+  const listed = await store.list(keys.networks, CONSISTENT);
+  const networks = listed.entries.map(({ value, index }) => networkCodec.decode(value, index));
   if (memory.fresh && incarnation > 1n) await recallMigrations(input, vms);
   await memory.keep();
-  return { incarnation, vms };
+  return { incarnation, vms, networks };
 }
 
 async function writeNode(input: JoinInput): Promise<bigint> {
@@ -61,8 +65,9 @@ async function writeNode(input: JoinInput): Promise<bigint> {
     mode: before?.mode === NodeMode.MAINTENANCE ? NodeMode.MAINTENANCE : NodeMode.ACTIVE,
     fencedBy: '',
     steady: false,
-    network: config.network ?? MAIN_NETWORK,
-    furtherNetworks: (config.furtherNetworks ?? []).map((network) => ({ ...network })),
+    selfFence: undefined,
+    addressNetwork: config.addressNetwork ?? MAIN_NETWORK,
+    furtherAddresses: (config.furtherAddresses ?? []).map((each) => ({ ...each })),
     labels: { ...(config.labels ?? before?.labels) },
     agentVersion: config.version,
     hypervisorVersion: input.hypervisorVersion === '' ? (before?.hypervisorVersion ?? '') : input.hypervisorVersion,

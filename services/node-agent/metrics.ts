@@ -9,6 +9,8 @@ import type { Pass } from './collector.js';
 export interface AgentMetrics {
   /** A collector's pass has ended. */
   collected(pass: Pass): void;
+  /** Something of a network was put back as it should be. */
+  repaired(): void;
   /** A heartbeat to a watcher, or the tick that all looks begin with, came this much later than planned. */
   late(loop: 'heartbeat' | 'tick', latenessMs: number): void;
   /** From now on the node is shown as it presents itself at every scrape. */
@@ -42,7 +44,14 @@ export function agentMetrics(metrics: Metrics): AgentMetrics {
     labels: { loop: ['heartbeat', 'tick'] },
     buckets: LATENESS_SECONDS,
   });
+  const repairs = metrics.counter({
+    name: 'lockstep_network_repairs_total',
+    help: 'Times that links of networks were put back as they should be.',
+  });
   return {
+    repaired: () => {
+      repairs.add({});
+    },
     collected: ({ collector, tookMs, ended }) => {
       passSeconds.observe({ collector }, tookMs / 1_000);
       if (ended !== 'good') failures.add({ collector, why: ended });

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Fenceability, NodeConditionType, NodeJudgement, NodeMode, type Node, type NodeCondition, type VmReport } from '@lockstep/sdk/v1';
+import { Fenceability, NodeConditionType, NodeJudgement, NodeMode, type Node, type NodeCondition, type SelfFence, type VmReport } from '@lockstep/sdk/v1';
 import { durationOf } from '../core/duration.js';
 import { MAIN_NETWORK } from '../core/records/keys.js';
 import type { Finding } from '../core/fencing/bmc-check.js';
+import type { NodeNetworks } from './networks.js';
 import type { AgentParts } from './parts.js';
 import type { Reconciler } from './reconcile.js';
 import { vmReport } from './reports.js';
@@ -33,8 +34,11 @@ export class NodePresence {
     private readonly reconciler: Reconciler,
     private readonly asked: {
       standing: () => Standing;
+      /** How it fences itself, as it is armed now. */
+      selfFence: () => SelfFence;
       /** What was found of the own BMC. */
       fencing: () => Finding;
+      networks: Pick<NodeNetworks, 'networks' | 'bridges' | 'trouble'>;
     },
   ) {}
 
@@ -74,9 +78,12 @@ export class NodePresence {
       agentVersion: config.version,
       hypervisorVersion: this.view.info?.version ?? '',
       etag: '',
-      network: config.network ?? MAIN_NETWORK,
-      furtherNetworks: (config.furtherNetworks ?? []).map((network) => ({ ...network })),
-      selfFence: undefined,
+      leaving: undefined,
+      networks: this.asked.networks.networks(),
+      bridges: this.asked.networks.bridges(),
+      addressNetwork: config.addressNetwork ?? MAIN_NETWORK,
+      furtherAddresses: (config.furtherAddresses ?? []).map((each) => ({ ...each })),
+      selfFence: this.asked.selfFence(),
       steady: false,
       powerDistrust: '',
     };
@@ -115,6 +122,7 @@ export class NodePresence {
       [NodeConditionType.COLLECTOR_LATE, late.map(({ collector, failure }) => `${collector}: ${failure}`).join('; ')],
       [NodeConditionType.OVERPROVISIONED, overprovisioned ? 'more memory is provisioned than the node has' : ''],
       [NodeConditionType.BMC_NOT_FENCEABLE, fenceability === Fenceability.NOT_FENCEABLE ? fencing : ''],
+      [NodeConditionType.NETWORK_BROKEN, this.asked.networks.trouble()],
       [NodeConditionType.LOOP_LAG, this.lagMs > LAG_LIMIT_MS ? `the event loop was held up for ${String(Math.round(this.lagMs))} ms` : ''],
     ];
     return holds.flatMap(([type, detail]) => {

@@ -2,7 +2,8 @@
 import { NodeAgentServiceGetNodeRequest, RemoveVmRequest, VmDesired, VmState, type VmReport } from '@lockstep/sdk/v1';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { withPlacementEpoch } from '../core/domain-xml/epoch.js';
-import { call, domainXml, spec, TestBed, VM, type TestNode } from './test-bed.js';
+import { HypervisorError, type Hypervisor } from '../platform/hypervisor/hypervisor.js';
+import { call, domainXml, overriding, spec, TestBed, VM, type TestNode } from './test-bed.js';
 import { TestLeader } from './test-leader.js';
 
 let bed: TestBed;
@@ -16,9 +17,9 @@ beforeEach(async () => {
   await bed.record({ node: 'a', epoch: 1n });
 });
 
-async function report(): Promise<VmReport | undefined> {
+async function report(node = a): Promise<VmReport | undefined> {
   await bed.clock.advance(50);
-  const answer = await Promise.resolve(a.service.getNode(NodeAgentServiceGetNodeRequest.create({}), call()));
+  const answer = await Promise.resolve(node.service.getNode(NodeAgentServiceGetNodeRequest.create({}), call()));
   return (answer.vms as VmReport[]).find(({ vmId }) => vmId === VM);
 }
 
@@ -85,6 +86,20 @@ describe('what a VM shall be', () => {
     a.host.startDaemon();
     await bed.clock.advance(10_000);
     expect(bed.runningOn()).toEqual(['a']);
+  });
+});
+
+describe('a VM that does not start', () => {
+  it('keeps its reason while the next try is waited for', async () => {
+    const refusing = (real: Hypervisor): Hypervisor =>
+      overriding(real, { start: () => Promise.reject(new HypervisorError('refused', 'the storage is not there')) });
+    const b = await bed.node('b', { hypervisor: refusing });
+    await bed.record({ node: 'b', epoch: 1n });
+    await leader.apply(b, 1n, VmDesired.RUNNING, spec({ maxRestart: 20 }));
+    await bed.clock.advance(50);
+    for (let look = 0; look < 100; look += 1) {
+      expect((await report(b))?.status).toMatchObject({ state: VmState.ERROR, reason: 'HYPERVISOR_REFUSED' });
+    }
   });
 });
 

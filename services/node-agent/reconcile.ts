@@ -23,6 +23,7 @@ export class Reconciler {
   readonly #timers = new Map<string, Timer>();
   readonly #log: Logger;
   #superseded: ReadonlyMap<string, bigint> = new Map();
+  #startsHeldUntilMs = 0;
 
   constructor(
     private readonly parts: AgentParts,
@@ -30,6 +31,11 @@ export class Reconciler {
     private readonly onChange: () => void,
   ) {
     this.#log = parts.env.log.child('reconcile');
+  }
+
+  /** Starts nothing for a while: a leader is about to switch this host off. */
+  holdStarts(forMs: number): void {
+    this.#startsHeldUntilMs = this.parts.env.clock.nowMs() + forMs;
   }
 
   wishOf(vmId: string): Wish | undefined {
@@ -142,6 +148,11 @@ export class Reconciler {
     const { wish, history } = worker;
     const supersededBy = this.#superseded.get(worker.vmId);
     const step = nextStep({ domain, wish, notes, history, supersededBy, nowMs });
+    if (step.do === 'start' && nowMs < this.#startsHeldUntilMs) {
+      worker.known = { state: VmState.STOPPED, reason: 'FENCE_REQUESTED', detail: 'its host is about to be switched off' };
+      this.#kickAt(worker.vmId, this.#startsHeldUntilMs - nowMs);
+      return undefined;
+    }
     if (step.do === 'start' && step.ownAccord && !entitled) return step;
     await this.#take(worker, step, nowMs);
     worker.passed();
@@ -206,11 +217,13 @@ export class Reconciler {
     }
   }
 
-  #waitingAs({ history }: VmWorker, step: Step): KnownBetter | undefined {
+  #waitingAs({ history, known }: VmWorker, step: Step): KnownBetter | undefined {
     if (history.stopping !== undefined && step.do === 'wait') {
       return { state: VmState.STOPPING, reason: '', detail: 'asked to shut down' };
     }
     if (step.do !== 'wait') return undefined;
+    // It never ran: why it did not start says more than that it does not run.
+    if (known?.state === VmState.ERROR) return known;
     return { state: VmState.CRASHED, reason: 'GUEST_LOST', detail: 'ended by itself; it is started again soon' };
   }
 

@@ -9,12 +9,14 @@ import {
   type VmOrder,
 } from '@lockstep/sdk/v1';
 import { invalidField } from '../core/errors/catalogue.js';
+import { checkNetwork } from '../core/networks/check.js';
 import { implement } from '../platform/rpc/implement.js';
 import { durationOf, milliseconds } from '../core/duration.js';
 import type { BmcChecks } from './bmc-checks.js';
 import type { FactsReader } from './facts-reader.js';
 import type { SourceRole } from './migration/source.js';
 import type { TargetRole } from './migration/target.js';
+import type { NodeNetworks } from './networks.js';
 import { orderedVm, type OrderedVm } from './orders.js';
 import type { AgentParts } from './parts.js';
 import type { NodePresence } from './presence.js';
@@ -32,6 +34,9 @@ export interface ServiceParts {
   target: TargetRole;
   facts: FactsReader;
   bmcs: BmcChecks;
+  networks: NodeNetworks;
+  /** Stops every VM of the cluster here; those that run still. */
+  stopAll: () => Promise<string[]>;
   incarnation: () => bigint;
   setDebug: (enabled: boolean) => void;
 }
@@ -167,6 +172,14 @@ export function agentService(agent: ServiceParts): NodeAgentServiceImplementatio
       return { facts: found };
     },
 
+    async applyNetworks({ header, networks }) {
+      const speaker = await guard.order(header);
+      for (const network of networks) checkNetwork(network);
+      guard.stillHighest(speaker);
+      await agent.networks.apply(networks);
+      return {};
+    },
+
     async probe({ address, limit }, { signal }) {
       const limitMs = milliseconds(limit, PROBE_LIMIT_MS);
       const seen = await probe(parts.env, address, limitMs, signal);
@@ -177,6 +190,11 @@ export function agentService(agent: ServiceParts): NodeAgentServiceImplementatio
       if (node === '') throw invalidField('node', 'nothing', 'the name of a node');
       await guard.look(header);
       return agent.bmcs.check(node);
+    },
+
+    async stopAllVms({ header }) {
+      guard.stillHighest(await guard.order(header));
+      return { runningVmIds: await agent.stopAll() };
     },
 
     setDebug({ enabled }) {

@@ -13,6 +13,7 @@ import { keys } from '../core/records/keys.js';
 import { createVirtualClock, type VirtualClock } from '../platform/clock/virtual.js';
 import type { AgentEnv, Points } from '../platform/env.js';
 import { createSimulatedHost as createHostFigures } from '../platform/host/simulated.js';
+import { createSimulatedLinks, type SimulatedLinks } from '../platform/host/simulated-links.js';
 import type { Hypervisor } from '../platform/hypervisor/hypervisor.js';
 import {
   createSimulatedHost,
@@ -39,6 +40,8 @@ export interface TestNode {
   name: string;
   host: SimulatedHost;
   state: MemoryState;
+  /** The host's network links, which outlive its agent. */
+  links: SimulatedLinks;
   log: MemoryLogger;
   agent: NodeAgent;
   service: NodeAgentServiceImplementation;
@@ -116,12 +119,14 @@ export class TestBed {
     const random = createSeededRandom({ seed: name, clock: this.clock });
     const host = createSimulatedHost({ clock: this.clock, random, network: this.network, name, memoryBytes });
     const state = createMemoryState();
-    const first = await this.#life(name, host, state, options);
+    const links = createSimulatedLinks();
+    const first = await this.#life(name, { host, state, links }, options);
     let { die } = first;
     const node: TestNode = {
       name,
       host,
       state,
+      links,
       ...first,
       incarnation: async () => {
         const entry = await this.store.get(keys.node(name));
@@ -132,7 +137,7 @@ export class TestBed {
         await this.clock.settle();
       },
       restart: async (again = {}) => {
-        const next = await this.#life(name, host, state, again);
+        const next = await this.#life(name, { host, state, links }, again);
         ({ die } = next);
         Object.assign(node, next);
       },
@@ -141,7 +146,7 @@ export class TestBed {
   }
 
   /** What one life of an agent can reach; after its death its calls never settle and have no effect. */
-  async #life(name: string, host: SimulatedHost, state: MemoryState, options: LifeOptions) {
+  async #life(name: string, { host, state, links }: Pick<TestNode, 'host' | 'state' | 'links'>, options: LifeOptions) {
     const log = createMemoryLogger(() => this.clock.nowMs());
     const fatal: Error[] = [];
     const life = { dead: false };
@@ -191,7 +196,7 @@ export class TestBed {
       },
       points: options.points ?? (() => Promise.resolve()),
       hypervisor: mortal(options.hypervisor?.(hypervisor) ?? hypervisor),
-      host: createHostFigures({ totalBytes: host.info.memoryBytes }),
+      host: createHostFigures({ totalBytes: host.info.memoryBytes, links: mortal(links) }),
       state: mortal(state),
       bmcs: bmcsOf(this.bmcs),
       metrics: options.metrics,

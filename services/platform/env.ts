@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import type { Point } from '../core/migration/points.js';
 import type { Clock } from './clock/clock.js';
 import type { Host } from './host/host.js';
 import type { Hypervisor } from './hypervisor/hypervisor.js';
@@ -9,12 +10,13 @@ import type { Random } from './random/random.js';
 import type { Peers } from './rpc/peers.js';
 import type { DurableState } from './state/state.js';
 import type { Store } from './store/store.js';
+import type { Watchdog } from './watchdog/watchdog.js';
 
 /**
- * Reports that a named point of the code was reached and goes on when the answer comes. In production it answers at
- * once; tests stop a process exactly there. Never called between Transfer's end and Commit(target).
+ * Reports that a named point of the code was reached and goes on when the answer comes. In production it answers in the
+ * same turn, so that even the gap between Transfer's end and Commit(target) can have one; tests stop a process there.
  */
-export type Points = (name: string) => Promise<void>;
+export type Points = (name: Point) => Promise<void>;
 
 /** Everything a service can reach of the world. Nothing else touches time, chance or I/O. */
 export interface Env {
@@ -39,6 +41,8 @@ export interface AgentEnv extends Env {
   hypervisor: Hypervisor;
   host: Host;
   state: DurableState;
+  /** What resets this host when it is fed no more; absent: nothing does. */
+  watchdog?: Watchdog | undefined;
   /** The BMCs of all nodes, the own one among them. */
   bmcs: Bmcs;
   /** The longest time the event loop was held up since the last call, in milliseconds. Absent: not measured. */

@@ -1,32 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 import {
+  type Event,
   ListMigrationsResponse,
   ListVmsResponse,
   type Migration,
   type SchedulerServiceImplementation,
   SchedulerServiceDefinition,
   type Vm,
+  WatchEventsResponse,
   WatchMigrationsResponse,
   WatchNodesResponse,
   WatchVmsResponse,
 } from '@lockstep/sdk/v1';
 import { LockstepError } from '../core/errors/catalogue.js';
 import { isTerminal } from '../core/migration/transitions.js';
+import type { Stored } from '../core/records/codec.js';
 import type { LeaderView } from '../membership/leadership.js';
 import type { Env } from '../platform/env.js';
 import { implement } from '../platform/rpc/implement.js';
 import { clusterOf } from './cluster.js';
+import { listEvents } from './events.js';
 import { createMigration } from './migrations/create.js';
 import type { MigrationQueue } from './migrations/queue.js';
+import { networkApi } from './networks/networks.js';
 import { explainPlacement } from './nodes/choose.js';
-import { findNode, nodeNow, nodesNow } from './nodes/view.js';
+import { findNode, nodesNow } from './nodes/view.js';
 import { pageOf } from '../membership/pages.js';
+import { recoverNode } from './recovery/recover-node.js';
+import { indexOfToken, tokenOf } from './resume-token.js';
 import type { Leading } from './term.js';
 import { defineVm } from './vms/define.js';
 import { findVm } from './vms/find.js';
 import { restartVm, startVm, stopVm, undefineVm } from './vms/lifecycle.js';
 import { withStatus } from './vms/status.js';
-import { watchMessages, type WatchSource } from '../membership/watch.js';
+import { watchMessages, type WatchOptions } from '../membership/watch.js';
+import { byName, eventSource, migrationSource, newestFirst, nodeSource, vmSource } from './watch-sources.js';
 
 /** Where the leading replica's work lies. */
 export interface LeaderDesk {
@@ -75,9 +83,10 @@ export function createApi(
       return {};
     },
     async *watchVms({ resumeToken }, { signal }) {
-      refuseToken(resumeToken);
-      for await (const { snapshot, changed, gone } of watchMessages(env.clock, vmSource(led()), [signal, led().leading.term.ended])) {
-        yield WatchVmsResponse.create({ snapshot, changed, gone });
+      const { leading } = led();
+      const options = watchOf(leading, { kind: 'vms', resumeToken, complete: leading.vms.completeIndex, signal });
+      for await (const { snapshot, changed, gone, index } of watchMessages(env.clock, vmSource(leading), options)) {
+        yield WatchVmsResponse.create({ snapshot, changed, gone, resumeToken: tokenOf('vms', index) });
       }
     },
 
@@ -99,11 +108,12 @@ export function createApi(
       return Promise.resolve(ListMigrationsResponse.create({ migrations: live, nextPageToken }));
     },
     async *watchMigrations({ id, resumeToken }, { signal }) {
-      refuseToken(resumeToken);
       if (id !== '') migrationNow(led(), id);
-      const source = migrationSource(led(), id);
-      for await (const { snapshot, changed } of watchMessages(env.clock, source, [signal, led().leading.term.ended])) {
-        yield WatchMigrationsResponse.create({ snapshot, changed });
+      const { leading, queue } = led();
+      const source = migrationSource(leading, queue, id);
+      const options = watchOf(leading, { kind: 'migrations', resumeToken, complete: source.completeIndex(), signal });
+      for await (const { snapshot, changed, index } of watchMessages(env.clock, source, options)) {
+        yield WatchMigrationsResponse.create({ snapshot, changed, resumeToken: tokenOf('migrations', index) });
         if (id !== '' && changed.some(({ state }) => isTerminal(state))) return;
       }
     },
@@ -114,12 +124,26 @@ export function createApi(
     getNode: async ({ name }) => Promise.resolve(findNode(led().leading, name)),
     listNodes: async () => Promise.resolve({ nodes: nodesNow(led().leading) }),
     async *watchNodes({ resumeToken }, { signal }) {
-      refuseToken(resumeToken);
-      for await (const { snapshot, changed, gone } of watchMessages(env.clock, nodeSource(led()), [signal, led().leading.term.ended])) {
-        yield WatchNodesResponse.create({ snapshot, changed, gone });
+      const { leading } = led();
+      const options = watchOf(leading, { kind: 'nodes', resumeToken, complete: 0n, signal });
+      for await (const { snapshot, changed, gone, index } of watchMessages(env.clock, nodeSource(leading), options)) {
+        yield WatchNodesResponse.create({ snapshot, changed, gone, resumeToken: tokenOf('nodes', index) });
       }
     },
+    async recoverNode(request) {
+      return await recoverNode(led().leading, request);
+    },
+    ...networkApi(() => led().leading),
     explainPlacement: async ({ vm }) => Promise.resolve(explainPlacement(led().leading, findVm(led().leading, vm).record)),
+    listEvents: async (request) => Promise.resolve(listEvents(led().leading, request)),
+    async *watchEvents({ resumeToken }, { signal }) {
+      const { leading } = led();
+      const options = watchOf(leading, { kind: 'events', resumeToken, complete: leading.eventRecords.completeIndex, signal });
+      for await (const { changed, index } of watchMessages(env.clock, eventSource(leading), options)) {
+        const events = changed.sort(inStoreOrder).map(({ record }) => record);
+        yield WatchEventsResponse.create({ events, resumeToken: tokenOf('events', index) });
+      }
+    },
     getCluster: async () => Promise.resolve({ cluster: await clusterOf(env, leader(), led()) }),
   });
 }
@@ -134,86 +158,20 @@ function migrationNow({ leading, queue }: LeaderDesk, id: string): Migration {
   return queue.live(stored.record);
 }
 
-function vmSource({ leading }: LeaderDesk): WatchSource<Vm> {
-  const all = (): Vm[] => leading.vms.all().map(({ record }) => withStatus(leading, record)).sort(byName);
-  return {
-    all,
-    get: (id) => {
-      const stored = leading.vms.get(id);
-      return stored === undefined ? undefined : withStatus(leading, stored.record);
-    },
-    nameOf: ({ id }) => id,
-    subscribe: (changed) => {
-      const ends = [
-        leading.vms.onChange(changed),
-        leading.migrations.onChange((ids) => {
-          changed(ids.flatMap((id) => leading.migrations.get(id)?.record.vmId ?? []));
-        }),
-        leading.nodes.onChange(() => {
-          changed(leading.vms.all().map(({ record }) => record.id));
-        }),
-      ];
-      return () => {
-        for (const end of ends) end();
-      };
-    },
-  };
+interface AskedWatch {
+  kind: string;
+  resumeToken: string;
+  complete: bigint;
+  signal: AbortSignal;
 }
 
-function migrationSource({ leading, queue }: LeaderDesk, only: string): WatchSource<Migration> {
-  const wanted = (id: string): boolean => only === '' || id === only;
-  return {
-    all: () =>
-      leading.migrations
-        .all()
-        .filter(({ record }) => wanted(record.id))
-        .map(({ record }) => queue.live(record))
-        .sort(newestFirst),
-    get: (id) => {
-      const stored = leading.migrations.get(id);
-      return stored === undefined ? undefined : queue.live(stored.record);
-    },
-    nameOf: ({ id }) => id,
-    subscribe: (changed) => {
-      const ends = [
-        leading.migrations.onChange((ids) => {
-          changed(ids.filter(wanted));
-        }),
-        queue.onLive((id) => {
-          if (wanted(id)) changed([id]);
-        }),
-      ];
-      return () => {
-        for (const end of ends) end();
-      };
-    },
-  };
+/** From where a watch goes on, and what ends it: its caller, or the end of the leader's term. */
+function watchOf({ term, prunedUpTo }: Leading, { kind, resumeToken, complete, signal }: AskedWatch): WatchOptions {
+  const from = indexOfToken(kind, resumeToken, { prunedUpTo: prunedUpTo.get(kind) ?? 0n, complete });
+  return { signals: [signal, term.ended], from };
 }
 
-function nodeSource({ leading }: LeaderDesk): WatchSource<ReturnType<typeof nodesNow>[number]> {
-  return {
-    all: () => nodesNow(leading),
-    get: (name) => nodeNow(leading, name),
-    nameOf: ({ name }) => name,
-    subscribe: (changed) =>
-      leading.nodes.onChange(() => {
-        changed(leading.nodes.nodes().map(({ name }) => name));
-      }),
-  };
-}
-
-/** Resuming is not built yet: a watch that has a token is told to begin anew. */
-function refuseToken(token: string): void {
-  if (token === '') return;
-  throw new LockstepError('RESUME_TOKEN_EXPIRED', 'resume_token: watch again without it and take the snapshot', {
-    field: 'resume_token',
-  });
-}
-
-function byName(a: { name: string }, b: { name: string }): number {
-  return a.name < b.name ? -1 : 1;
-}
-
-function newestFirst(a: { id: string }, b: { id: string }): number {
-  return a.id < b.id ? 1 : -1;
+function inStoreOrder(a: Stored<Event>, b: Stored<Event>): number {
+  if (a.index !== b.index) return a.index < b.index ? -1 : 1;
+  return a.record.id < b.record.id ? -1 : 1;
 }

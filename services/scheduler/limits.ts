@@ -1,12 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { ClusterOptions } from '@lockstep/sdk/v1';
-
-/** How many migrations may be open at once. */
-export interface Limits {
-  perCluster: number;
-  outPerNode: number;
-  inPerNode: number;
-}
+import type { Limits } from '../core/migration/admission.js';
 
 /** The operator's limits, or the defaults of the API. */
 export function limitsOf(options: ClusterOptions | undefined): Limits {

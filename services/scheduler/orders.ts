@@ -3,8 +3,10 @@ import { LeaderRole, type NodeAgentServiceClient, type OrderHeader } from '@lock
 import { LockstepError } from '../core/errors/catalogue.js';
 import type { NodeStreams } from '../membership/node-streams.js';
 import type { Term } from '../membership/leadership.js';
+import { heardByMany } from '../platform/clock/heard-by-many.js';
 import type { Env } from '../platform/env.js';
 import type { PeerCall } from '../platform/rpc/peers.js';
+import { untilOff } from '../platform/rpc/until-off.js';
 
 /** An agent that can be given orders, and the header they carry. */
 export interface Agent {
@@ -16,11 +18,15 @@ export interface Agent {
 
 /** Finds agents and puts the leader's epoch at the head of every order (INV-4). */
 export interface Orders {
-  /** The agent of a node as it joined last. Fails with NODE_NOT_FOUND. */
+  /**
+   * The agent of a node as it joined last. Fails with NODE_NOT_FOUND. Where the host is proven off, or is while an order
+   * is under way, the order fails with HOST_OFF.
+   */
   agent(node: string): Agent;
 }
 
 export function createOrders(env: Env, term: Term, nodes: NodeStreams): Orders {
+  const offs = new HostsOff(nodes);
   return {
     agent(name) {
       const view = nodes.node(name);
@@ -31,9 +37,42 @@ export function createOrders(env: Env, term: Term, nodes: NodeStreams): Orders {
       return {
         node: name,
         incarnation,
-        client: env.peers.agent(address),
+        client: untilOff(env.peers.agent(address), offs.signalOf(name)),
         header: { leaderRole: LeaderRole.SCHEDULER, leaderEpoch: term.leaderEpoch, incarnation },
       };
     },
   };
+}
+
+/** A signal per node that aborts when its host is proven off; the node's next joining brings a new one. */
+class HostsOff {
+  private readonly signals = new Map<string, AbortController>();
+
+  constructor(private readonly nodes: NodeStreams) {
+    nodes.onChange(() => {
+      for (const name of [...this.signals.keys()]) this.update(name);
+    });
+  }
+
+  signalOf(name: string): AbortSignal {
+    if (!this.signals.has(name)) this.signals.set(name, fresh());
+    this.update(name);
+    return this.signals.get(name)?.signal ?? fresh().signal;
+  }
+
+  private update(name: string): void {
+    const known = this.signals.get(name);
+    const fencedBy = this.nodes.node(name)?.record.fencedBy ?? '';
+    if (fencedBy === '') {
+      if (known?.signal.aborted === true) this.signals.set(name, fresh());
+    } else {
+      known?.abort(new LockstepError('HOST_OFF', `${name} is proven off by ${fencedBy}`, { node: name }));
+    }
+  }
+}
+
+function fresh(): AbortController {
+  const controller = new AbortController();
+  heardByMany(controller.signal);
+  return controller;
 }

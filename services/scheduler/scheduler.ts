@@ -4,8 +4,9 @@ import {
   type ClusterOptions,
   type SchedulerServiceImplementation,
 } from '@lockstep/sdk/v1';
-import { migrationCodec, optionsCodec, vmCodec } from '../core/records/codec.js';
-import { keys } from '../core/records/keys.js';
+import { eventCodec, migrationCodec, networkCodec, optionsCodec, vmCodec } from '../core/records/codec.js';
+import { keys, nameOf } from '../core/records/keys.js';
+import { createEventLog } from '../membership/events.js';
 import {
   createLeadership,
   type Leadership,
@@ -21,11 +22,15 @@ import { forwardToLeader } from '../platform/rpc/forward.js';
 import { createApi, type LeaderDesk } from './api.js';
 import { Assignments } from './assign.js';
 import { createLedger } from '../membership/ledger.js';
+import { eventHistory } from './events.js';
+import { keepBounded } from './history.js';
 import { limitsOf } from './limits.js';
 import { countMigrations } from './metrics.js';
-import { keepHistoryBounded } from './migrations/history.js';
+import { migrationHistory } from './migrations/history.js';
 import { MigrationQueue } from './migrations/queue.js';
+import { NetworkAssignments } from './networks/apply.js';
 import { createOrders } from './orders.js';
+import { Recovery } from './recovery/recovery.js';
 import { RecordCache } from '../membership/record-cache.js';
 import type { Leading } from './term.js';
 
@@ -104,17 +109,33 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
     orders: createOrders(env, term, nodes),
     vms: new RecordCache(keys.vms, vmCodec, env.log.child('vms')),
     migrations: new RecordCache(keys.migrations, migrationCodec, env.log.child('migrations')),
+    networks: new RecordCache(keys.networks, networkCodec, env.log.child('networks')),
+    eventRecords: new RecordCache(keys.events, eventCodec, env.log.child('events')),
+    events: createEventLog(env, term, 'scheduler'),
+    prunedUpTo: await readPruned(env),
     options: await readOptions(env),
     creating: new Set(),
+    rehoming: new Map(),
+    noTarget: new Map(),
   };
-  await Promise.all([leading.vms.open(env.store, term.ended), leading.migrations.open(env.store, term.ended)]);
+  const caches = [leading.vms, leading.migrations, leading.networks, leading.eventRecords];
+  await Promise.all(caches.map((cache) => cache.open(env.store, term.ended)));
   countMigrations(leading);
   const queue = new MigrationQueue(leading, () => limitsOf(leading.options));
   const assignments = new Assignments(leading);
   queue.start();
   assignments.start();
-  keepHistoryBounded(leading);
+  const recovery = new Recovery(leading);
+  recovery.start();
+  new NetworkAssignments(leading).start();
+  keepBounded(leading, migrationHistory(leading));
+  keepBounded(leading, eventHistory(leading));
   return { leading, queue };
+}
+
+async function readPruned(env: Env): Promise<Map<string, bigint>> {
+  const { entries } = await env.store.list(keys.prunedAll, { consistency: 'consistent' });
+  return new Map(entries.map(({ key, value }) => [nameOf(key), BigInt(value)]));
 }
 
 async function readOptions(env: Env): Promise<ClusterOptions | undefined> {

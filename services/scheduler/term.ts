@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { ClusterOptions, Migration, Vm } from '@lockstep/sdk/v1';
+import type { ClusterOptions, Event, Migration, Network, Vm } from '@lockstep/sdk/v1';
+import type { EventLog } from '../membership/events.js';
 import type { NodeStreams } from '../membership/node-streams.js';
 import type { Term } from '../membership/leadership.js';
 import type { Env } from '../platform/env.js';
@@ -17,10 +18,20 @@ export interface Leading {
   ledger: Ledger;
   vms: RecordCache<Vm>;
   migrations: RecordCache<Migration>;
+  networks: RecordCache<Network>;
+  /** Written by both leaders; read here. */
+  eventRecords: RecordCache<Event>;
+  events: EventLog;
+  /** By kind of record: the index up to which its history was pruned. */
+  prunedUpTo: Map<string, bigint>;
   nodes: NodeStreams;
   orders: Orders;
   /** What an operator set for the whole cluster; undefined: nothing. */
   options: ClusterOptions | undefined;
   /** VMs whose migration is being written down right now. */
   creating: Set<string>;
+  /** VMs on their way to a node by a decision that is being written down: their room there is taken (INV-6). */
+  rehoming: Map<string, string>;
+  /** VMs that no node can take now, and why, node by node. */
+  noTarget: Map<string, string>;
 }

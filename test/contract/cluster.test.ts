@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import {
   ApiError,
-  connect,
   MigrationMode,
   MigrationState,
   MigrationStep,
@@ -9,34 +8,27 @@ import {
   type Lockstep,
   type Migration,
 } from '@lockstep/sdk';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { startDevCluster, type DevCluster } from '../../services/dev/cluster.js';
-import { createMemoryLogger } from '../../services/platform/log/memory.js';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { DevCluster } from '../../services/dev/cluster.js';
+import { startEmbeddedMesh, type EmbeddedMesh } from './embedded-mesh.js';
 
 // The whole mesh on the embedded parts, over real gRPC: what a user of the API meets.
 
 /** Slow enough that a transfer of 64 MiB can be met on its way. */
 const SLOW_LINK = 40_000_000;
 
+let mesh: EmbeddedMesh;
 let cluster: DevCluster;
 let lockstep: Lockstep;
 let count = 0;
 
 beforeAll(async () => {
-  cluster = await startDevCluster({ nodes: 3, log: createMemoryLogger(), bytesPerSecond: SLOW_LINK });
-  lockstep = connect({ servers: [cluster.scheduler] });
-  await vi.waitFor(
-    async () => {
-      const { nodes } = await lockstep.scheduler.listNodes({});
-      expect(nodes.filter(({ ready }) => ready)).toHaveLength(3);
-    },
-    { timeout: 30_000 },
-  );
+  mesh = await startEmbeddedMesh({ nodes: 3, bytesPerSecond: SLOW_LINK });
+  ({ cluster, lockstep } = mesh);
 });
 
 afterAll(async () => {
-  lockstep.close();
-  await cluster.close();
+  await mesh.close();
 });
 
 interface Definition {
@@ -61,11 +53,6 @@ async function migrate(vm: string, targetNode: string, mode: MigrationMode = Mig
   const { migration } = await lockstep.scheduler.createMigration({ vm, targetNode, mode });
   if (migration === undefined) throw new Error('no migration in the answer');
   return migration;
-}
-
-/** On which hosts the guest's vCPUs run, by the simulated hypervisors themselves. */
-function runsOn(uuid: string): string[] {
-  return [...cluster.hosts.values()].flatMap((host) => (host.guest(uuid)?.state.state === 'running' ? [host.name] : []));
 }
 
 async function refusal(call: Promise<unknown>): Promise<ApiError> {
@@ -94,7 +81,7 @@ describe('a live migration', () => {
     expect(ended.phases.every(({ ok, endTime }) => ok && endTime !== undefined)).toBe(true);
     expect(ended.outcome?.gap).toBeDefined();
     expect(ended.outcome?.downtime).toBeDefined();
-    expect(runsOn(vm.id)).toEqual(['n2']);
+    expect(mesh.runsOn(vm.id)).toEqual(['n2']);
     expect(cluster.hosts.get('n1')?.guest(vm.id)).toBeUndefined();
     expect(cluster.hosts.get('n2')?.guest(vm.id)?.counter()).toBeGreaterThan(before);
     const { vm: now } = await lockstep.scheduler.getVm({ vm: vm.name });
@@ -121,7 +108,7 @@ describe('a live migration', () => {
     await lockstep.scheduler.cancelMigration({ id });
     const ended = await lockstep.waitForMigration(id);
     expect(ended).toMatchObject({ state: MigrationState.ABORTED, reason: 'CANCELLED' });
-    expect(runsOn(vm.id)).toEqual(['n1']);
+    expect(mesh.runsOn(vm.id)).toEqual(['n1']);
     expect(cluster.hosts.get('n2')?.guest(vm.id)).toBeUndefined();
     expect((await refusal(lockstep.scheduler.cancelMigration({ id }))).reason).toBe('MIGRATION_ENDED');
     const again = await lockstep.waitForMigration((await migrate(vm.name, 'n2')).id);
@@ -146,7 +133,7 @@ describe('a live migration', () => {
     const moves = await Promise.all([migrate(left.name, 'n2'), migrate(right.name, 'n1')]);
     const ended = await Promise.all(moves.map(({ id }) => lockstep.waitForMigration(id)));
     expect(ended.map(({ state }) => state)).toEqual([MigrationState.SUCCEEDED, MigrationState.SUCCEEDED]);
-    expect([runsOn(left.id), runsOn(right.id)]).toEqual([['n2'], ['n1']]);
+    expect([mesh.runsOn(left.id), mesh.runsOn(right.id)]).toEqual([['n2'], ['n1']]);
     const transfers = ended.map(({ phases }) => phases.find(({ step }) => step === MigrationStep.TRANSFER));
     const [a, b] = transfers.map((phase) => ({ from: phase?.startTime?.getTime() ?? 0, to: phase?.endTime?.getTime() ?? 0 }));
     expect(Math.max(a?.from ?? 0, b?.from ?? 0)).toBeLessThan(Math.min(a?.to ?? 0, b?.to ?? 0));
@@ -263,7 +250,7 @@ describe('bad input changes nothing (INV-7)', () => {
     const noFit = await refusal(migrate(vm.name, 'n2'));
     expect(noFit).toMatchObject({ reason: 'NO_FIT', metadata: { field: 'target_node', node: 'n2' } });
     expect(noFit.message).toContain('GiB');
-    expect(runsOn(vm.id)).toEqual(['n1']);
+    expect(mesh.runsOn(vm.id)).toEqual(['n1']);
   });
 
   it('a VM that does not run cannot move live', async () => {

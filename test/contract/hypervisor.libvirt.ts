@@ -10,16 +10,15 @@ import {
   guestXml,
   hostNamed,
   type HostLayout,
+  killPart,
   type Lab,
   layout,
   partNamed,
   signalPart,
   startPart,
-  until,
   up,
   virsh,
 } from '../../deploy/lab/api.js';
-import { partState } from '../../deploy/lab/parts.js';
 import { systemClock } from '../../services/platform/clock/system.js';
 import { createLibvirtHypervisor } from '../../services/platform/hypervisor/libvirt.js';
 import type { TestGuest, TestHost, TestRig } from './hypervisor.rig.js';
@@ -54,7 +53,7 @@ export async function startLibvirtRig(): Promise<TestRig> {
 
 function testHost(lab: Lab, host: HostLayout): TestHost {
   const libvirtd = partNamed('libvirtd');
-  const signal = (part: string, kind: 'SIGKILL' | 'SIGSTOP' | 'SIGCONT'): Promise<void> => {
+  const signal = (part: string, kind: 'SIGSTOP' | 'SIGCONT'): Promise<void> => {
     signalPart(host, part, kind);
     return Promise.resolve();
   };
@@ -68,11 +67,7 @@ function testHost(lab: Lab, host: HostLayout): TestHost {
     },
     freeze: (guest) => signal(processOf(guest), 'SIGSTOP'),
     thaw: (guest) => signal(processOf(guest), 'SIGCONT'),
-    killDaemon: async () => {
-      await signal(libvirtd.name, 'SIGKILL');
-      const dead = (): boolean => partState(host, libvirtd) === 'dead';
-      await until('the end of libvirtd', 5_000, () => Promise.resolve(dead() ? undefined : 'still there'));
-    },
+    killDaemon: () => killPart(host, libvirtd.name),
     startDaemon: async () => {
       await startPart(lab, host, libvirtd);
       await awaitPart(lab, host, libvirtd);

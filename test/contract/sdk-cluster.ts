@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import { connect, VmState } from '@lockstep/sdk';
-import { expect, vi } from 'vitest';
-import { startDevCluster } from '../../services/dev/cluster.js';
-import { createMemoryLogger } from '../../services/platform/log/memory.js';
+import { VmState } from '@lockstep/sdk';
+import { startEmbeddedMesh } from './embedded-mesh.js';
 
 /** A cluster for tests of clients: nodes n1 and n2, and the VM `counter`, which runs on n1. */
 export interface TestCluster {
@@ -22,21 +20,13 @@ const COUNTER_XML = `
 
 /** Starts one with real gRPC on loopback ports and simulated hypervisors; the VM runs when it resolves. */
 export async function startTestCluster(): Promise<TestCluster> {
-  const cluster = await startDevCluster({ nodes: 2, log: createMemoryLogger() });
-  const lockstep = connect({ servers: [cluster.scheduler] });
-  const readyNodes = async (): Promise<string[]> => {
-    const { nodes } = await lockstep.scheduler.listNodes({});
-    return nodes.filter(({ ready }) => ready).map(({ name }) => name);
-  };
+  const mesh = await startEmbeddedMesh({ nodes: 2 });
   try {
-    await vi.waitFor(async () => { expect(await readyNodes()).toEqual(['n1', 'n2']); }, { timeout: 30_000, interval: 200 });
-    await lockstep.scheduler.defineVm({ spec: { domainXml: COUNTER_XML }, node: 'n1', start: true });
-    await lockstep.waitForVm('counter', [VmState.RUNNING]);
+    await mesh.lockstep.scheduler.defineVm({ spec: { domainXml: COUNTER_XML }, node: 'n1', start: true });
+    await mesh.lockstep.waitForVm('counter', [VmState.RUNNING]);
   } catch (error) {
-    await cluster.close();
+    await mesh.close();
     throw error;
-  } finally {
-    lockstep.close();
   }
-  return { server: cluster.scheduler, close: () => cluster.close() };
+  return { server: mesh.cluster.scheduler, close: () => mesh.close() };
 }

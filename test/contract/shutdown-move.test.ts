@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-import { ApiError, connect, MigrationMode, MigrationState, MigrationStep, VmDesired, VmState, type Lockstep, type Migration } from '@lockstep/sdk';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { startDevCluster, type DevCluster } from '../../services/dev/cluster.js';
+import { ApiError, MigrationMode, MigrationState, MigrationStep, VmDesired, VmState, type Lockstep, type Migration } from '@lockstep/sdk';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { overriding } from '../../services/node-agent/test-bed.js';
 import { HypervisorError, type Hypervisor } from '../../services/platform/hypervisor/hypervisor.js';
-import { createMemoryLogger } from '../../services/platform/log/memory.js';
+import { startEmbeddedMesh, type EmbeddedMesh } from './embedded-mesh.js';
 
 // Moving by shutdown, asked for or fallen back to, over real gRPC: what a user of the API meets.
 
-let cluster: DevCluster;
+let mesh: EmbeddedMesh;
 let lockstep: Lockstep;
 let count = 0;
 /** What n2's hypervisor does not do. */
@@ -29,20 +28,12 @@ function moody(node: string, hypervisor: Hypervisor): Hypervisor {
 }
 
 beforeAll(async () => {
-  cluster = await startDevCluster({ nodes: 3, log: createMemoryLogger(), bytesPerSecond: 40_000_000, hypervisorOf: moody });
-  lockstep = connect({ servers: [cluster.scheduler] });
-  await vi.waitFor(
-    async () => {
-      const { nodes } = await lockstep.scheduler.listNodes({});
-      expect(nodes.filter(({ ready }) => ready)).toHaveLength(3);
-    },
-    { timeout: 30_000 },
-  );
+  mesh = await startEmbeddedMesh({ nodes: 3, bytesPerSecond: 40_000_000, hypervisorOf: moody });
+  ({ lockstep } = mesh);
 });
 
 afterAll(async () => {
-  lockstep.close();
-  await cluster.close();
+  await mesh.close();
 });
 
 interface Guest {
@@ -66,14 +57,10 @@ async function move(vm: string, mode: MigrationMode, options: { setHome?: boolea
   return await lockstep.waitForMigration(migration?.id ?? '');
 }
 
-function runsOn(uuid: string): string[] {
-  return [...cluster.hosts.values()].flatMap((host) => (host.guest(uuid)?.state.state === 'running' ? [host.name] : []));
-}
-
 /** On how many hosts a definition or a process of it is left. */
 async function copies(uuid: string): Promise<string[]> {
   const found: string[] = [];
-  for (const host of cluster.hosts.values()) {
+  for (const host of mesh.cluster.hosts.values()) {
     const hypervisor = host.hypervisor();
     if ((await hypervisor.find(uuid, { deadlineMs: 5_000 })) !== undefined) found.push(host.name);
     await hypervisor.close();
@@ -97,7 +84,7 @@ describe('a move by shutdown', () => {
       [MigrationStep.PLACE, true],
       [MigrationStep.START_TARGET, true],
     ]);
-    expect(runsOn(vm.id)).toEqual(['n2']);
+    expect(mesh.runsOn(vm.id)).toEqual(['n2']);
     expect(await copies(vm.id)).toEqual(['n2']);
     const { placement, homeNode } = await recordOf(vm.id);
     expect(placement).toMatchObject({ node: 'n2', epoch: ended.placementEpoch, migrationId: '' });
@@ -110,18 +97,18 @@ describe('a move by shutdown', () => {
     const ended = await move(vm.name, MigrationMode.SHUTDOWN);
     expect(ended.state).toBe(MigrationState.SUCCEEDED);
     expect(ended.phases[0]?.detail).toContain('forced');
-    expect(runsOn(vm.id)).toEqual(['n2']);
+    expect(mesh.runsOn(vm.id)).toEqual(['n2']);
   });
 
   it('of a stopped VM moves what is defined, and starts nothing', async () => {
     const vm = await vmOn('n1', { start: false });
     const ended = await move(vm.name, MigrationMode.SHUTDOWN);
     expect(ended).toMatchObject({ state: MigrationState.SUCCEEDED, detail: expect.stringContaining('stays stopped on n2') as string });
-    expect(runsOn(vm.id)).toEqual([]);
+    expect(mesh.runsOn(vm.id)).toEqual([]);
     await expect.poll(() => copies(vm.id)).toEqual(['n2']);
     await lockstep.scheduler.startVm({ vm: vm.id });
     await lockstep.waitForVm(vm.id, [VmState.RUNNING]);
-    expect(runsOn(vm.id)).toEqual(['n2']);
+    expect(mesh.runsOn(vm.id)).toEqual(['n2']);
   });
 
   it('whose target does not start it brings it back: it runs again on its source', async () => {
@@ -135,7 +122,7 @@ describe('a move by shutdown', () => {
     } finally {
       n2.refusesStart = false;
     }
-    expect(runsOn(vm.id)).toEqual(['n1']);
+    expect(mesh.runsOn(vm.id)).toEqual(['n1']);
     expect(await copies(vm.id)).toEqual(['n1']);
     expect((await move(vm.name, MigrationMode.SHUTDOWN)).state).toBe(MigrationState.SUCCEEDED);
   });
@@ -162,7 +149,7 @@ describe('a move by shutdown', () => {
       .toBe(MigrationState.SHUTTING_DOWN);
     await lockstep.scheduler.stopVm({ vm: vm.id });
     expect((await lockstep.waitForMigration(id)).state).toBe(MigrationState.SUCCEEDED);
-    expect(runsOn(vm.id)).toEqual([]);
+    expect(mesh.runsOn(vm.id)).toEqual([]);
     expect(await recordOf(vm.id)).toMatchObject({ desired: VmDesired.STOPPED, placement: { node: 'n2' } });
   });
 });
@@ -185,19 +172,19 @@ describe('a live attempt that the target refuses', () => {
     const steps = ended.phases.map(({ step }) => step);
     expect(steps.filter((step) => step === MigrationStep.PREPARE_TARGET)).toHaveLength(1);
     expect(steps.indexOf(MigrationStep.ABORT_SOURCE)).toBeLessThan(steps.indexOf(MigrationStep.STOP_SOURCE));
-    expect(runsOn(vm.id)).toEqual(['n2']);
+    expect(mesh.runsOn(vm.id)).toEqual(['n2']);
     expect(await copies(vm.id)).toEqual(['n2']);
   });
 
   it('never shuts the guest down where live is enforced (M13)', async () => {
     const vm = await vmOn('n1');
-    const boot = cluster.hosts.get('n1')?.guest(vm.id)?.memory().boot;
+    const boot = mesh.cluster.hosts.get('n1')?.guest(vm.id)?.memory().boot;
     const ended = await move(vm.name, MigrationMode.LIVE_ONLY);
     expect(ended).toMatchObject({ state: MigrationState.ABORTED, reason: 'HYPERVISOR_REFUSED', modeUsed: MigrationMode.LIVE_ONLY });
     expect(ended.detail).toContain('the guest runs on at n1');
     expect(ended.phases.some(({ step }) => step === MigrationStep.STOP_SOURCE)).toBe(false);
-    expect(runsOn(vm.id)).toEqual(['n1']);
-    expect(cluster.hosts.get('n1')?.guest(vm.id)?.memory().boot).toBe(boot);
+    expect(mesh.runsOn(vm.id)).toEqual(['n1']);
+    expect(mesh.cluster.hosts.get('n1')?.guest(vm.id)?.memory().boot).toBe(boot);
   });
 
   it('and whose fall-back does not start there either runs again on its source', async () => {
@@ -210,7 +197,7 @@ describe('a live attempt that the target refuses', () => {
     } finally {
       n2.refusesStart = false;
     }
-    expect(runsOn(vm.id)).toEqual(['n1']);
+    expect(mesh.runsOn(vm.id)).toEqual(['n1']);
     expect(await copies(vm.id)).toEqual(['n1']);
   });
 });

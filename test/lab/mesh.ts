@@ -5,11 +5,10 @@ import {
   attempt,
   awaitPart,
   hostNamed,
+  killPart as killPartOn,
   layout,
   partNamed,
-  partState,
   serversOf,
-  signalPart,
   startPart,
   until,
   up,
@@ -77,13 +76,7 @@ export interface ShownMigration {
 export const migrationOf = (id: string): Promise<ShownMigration> => shown<ShownMigration>('migration', 'show', id);
 
 /** Kills a part of a host, and returns once it is dead. */
-export async function killPart(host: string, name: string): Promise<void> {
-  const [on, part] = [hostNamed(lab, host), partNamed(name)];
-  signalPart(on, name, 'SIGKILL');
-  await until(`end of ${name} on ${host}`, 10_000, () =>
-    Promise.resolve(partState(on, part) === 'dead' ? undefined : partState(on, part)),
-  );
-}
+export const killPart = (host: string, name: string): Promise<void> => killPartOn(hostNamed(lab, host), name);
 
 /** Starts a part that was killed, and returns once it does its work. */
 export async function startPartAgain(host: string, name: string): Promise<void> {

@@ -10,6 +10,7 @@ import type { RunResult } from './world/run.js';
 const USAGE = `usage: npm run sim -- [--seed N | --seeds COUNT [--from N]] [--minutes M] [--nodes COUNT] [--vms COUNT]
                       [--schedulers COUNT] [--faults LIST] [--shrink] [--trace] [--json] [--stop] [--mutate FILE | --mistake NAME]
        npm run sim -- --bite [--mistake NAME] [--seeds COUNT]
+       npm run sim -- --scenario FILE [--json] [--trace] | --scenario DIR [--report]
 faults:
 ${Object.entries(FAULTS).map(([name, what]) => `  ${name.padEnd(14)} ${what}`).join('\n')}
 `;
@@ -31,6 +32,8 @@ const { values } = parseArgs({
     mutate: { type: 'string' },
     mistake: { type: 'string' },
     bite: { type: 'boolean', default: false },
+    scenario: { type: 'string' },
+    report: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
@@ -116,6 +119,11 @@ async function main(): Promise<void> {
     return;
   }
   plant(mutations());
+  if (values.scenario !== undefined) {
+    const { scenarios } = await import('./scenario/command.js');
+    process.exitCode = await scenarios(values.scenario, values, print);
+    return;
+  }
   // Not before: what is loaded already cannot be mutated.
   const [{ run }, { shrink }] = await Promise.all([import('./world/run.js'), import('./shrink.js')]);
   const given = planOptions();

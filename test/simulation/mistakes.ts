@@ -15,7 +15,7 @@ export const MISTAKES: Readonly<Record<string, Mutation>> = {
   },
   'resumes the source before the target gave up': {
     file: 'scheduler/migrations/settle.js',
-    find: 'if (facts.target !== TargetFact.OFF) {',
+    find: 'if (target === undefined) {',
     replace: 'if (false) {',
   },
   'resumes the source after the target ran and died': {

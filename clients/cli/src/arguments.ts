@@ -22,6 +22,12 @@ export function countArgument(text: string): number {
   return count;
 }
 
+/** How urgent a move is. The cluster knows which are taken. */
+export function priorityArgument(text: string): number {
+  if (!/^-?\d{1,4}$/.test(text)) throw new InvalidArgumentError('Want a whole number from -100 to 99.');
+  return Number(text);
+}
+
 /** Names and IDs: anything but nothing. The cluster knows the rest. */
 export function nameArgument(text: string): string {
   if (text.trim() === '') throw new InvalidArgumentError('Want a name, not an empty text.');

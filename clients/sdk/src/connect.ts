@@ -17,6 +17,7 @@ import {
   type Vm,
 } from './v1.js';
 import type { WaitOptions } from './wait.js';
+import { type Watches, watchesOf } from './watches.js';
 import { type VmCondition, waitForMigration, waitForVm } from './wait-for.js';
 
 /** Where the cluster is, and how to speak with it. */
@@ -44,6 +45,8 @@ export interface Lockstep {
   waitForMigration(id: string, options?: WaitOptions<Migration>): Promise<Migration>;
   /** Resolves with the VM (UUID or name) once it is in one of these states, or once the predicate holds. */
   waitForVm(vm: string, condition: VmCondition, options?: WaitOptions<Vm>): Promise<Vm>;
+  /** Watches that go on by themselves. */
+  readonly watch: Watches;
   /** Closes every connection. Calls that run fail with SERVER_UNREACHABLE. */
   close(): void;
 }
@@ -101,6 +104,7 @@ export function connect({ servers, tls, deadlineMs = UNARY_DEADLINE_MS }: Connec
     },
     nodeAgent: (address) => clientOf(NodeAgentServiceDefinition, [address]) as NodeAgentServiceClient<CallLimits>,
     waitForMigration: (id, options = {}) => waitForMigration(scheduler, id, options),
+    watch: watchesOf(scheduler),
     waitForVm: (vm, condition, options = {}) => waitForVm(scheduler, vm, condition, options),
     close: () => {
       channels.close();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Arming, ClusterOptions, FenceAction, Leader, Migration, Node, Vm } from '@lockstep/sdk/v1';
+import { Arming, ClusterOptions, Event, FenceAction, Leader, Migration, Network, Node, Vm } from '@lockstep/sdk/v1';
 import { LockstepError } from '../errors/catalogue.js';
 
 /** Consul takes 512 KiB; half of it leaves room for base64 and for the other operations of a transaction. */
@@ -63,8 +63,23 @@ export const migrationCodec = codec<Migration>(
 export const nodeCodec = codec<Node>(
   'node',
   Node,
-  (node) => ({ ...node, figures: undefined, heartbeatAge: undefined, conditions: [], etag: '' }),
+  (node) => ({
+    ...node,
+    figures: undefined,
+    heartbeatAge: undefined,
+    conditions: [],
+    networks: [],
+    bridges: [],
+    etag: '',
+  }),
   (node, etag) => ({ ...node, etag }),
+);
+
+export const networkCodec = codec<Network>(
+  'network',
+  Network,
+  (network) => ({ ...network, etag: '' }),
+  (network, etag) => ({ ...network, etag }),
 );
 
 export const optionsCodec = codec<ClusterOptions>(
@@ -86,6 +101,13 @@ export const armingCodec = codec<Arming>(
   Arming,
   (arming) => arming,
   (arming) => arming,
+);
+
+export const eventCodec = codec<Event>(
+  'event',
+  Event,
+  (event) => event,
+  (event) => event,
 );
 
 export const leaderCodec = codec<Leader>(

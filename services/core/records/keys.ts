@@ -15,11 +15,19 @@ export const keys = {
   vmName: (name: string) => `${ROOT}vm-names/${name}`,
   /** Holds the last placement epoch of a VM that was undefined: defined again, it goes on above it. */
   vmEpoch: (uuid: string) => `${ROOT}vm-epochs/${uuid}`,
+  vmEpochs: `${ROOT}vm-epochs/`,
   migrations: `${ROOT}migrations/`,
   migration: (id: string) => `${ROOT}migrations/${id}`,
+  networks: `${ROOT}networks/`,
+  network: (name: string) => `${ROOT}networks/${name}`,
   /** Holds what an earlier request with this ID created, so that a repeated one finds it. */
   request: (requestId: string) => `${ROOT}requests/${requestId}`,
   requests: `${ROOT}requests/`,
+  events: `${ROOT}events/`,
+  event: (id: string) => `${ROOT}events/${id}`,
+  /** Holds the store's index up to which the history of a kind was pruned: what was before can be missed. */
+  prunedAll: `${ROOT}pruned/`,
+  pruned: (kind: string) => `${ROOT}pruned/${kind}`,
   fenceActions: `${ROOT}fence-actions/`,
   fenceAction: (id: string) => `${ROOT}fence-actions/${id}`,
   /** Whether the Fencer may act: written by its leader alone. */

@@ -2,6 +2,7 @@
 import { DisarmMode, FenceActionState, SelfFenceMode, type FenceAction } from '@lockstep/sdk/v1';
 import { describe, expect, it } from 'vitest';
 import { durationOf } from '../../core/duration.js';
+import { POINTS } from '../../core/migration/points.js';
 import { nodeCodec } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
 import { callContext, createWorld, type World } from '../../membership/test-world.js';
@@ -235,10 +236,7 @@ describe('the brake', () => {
 });
 
 describe('ancestor 20: the leader dies in mid-fence', () => {
-  const points = [
-    ...['fencer/requested', 'fencer/running', 'fencer/power-off/noted', 'fencer/power-off/done'],
-    ...['fencer/read-back', 'fencer/confirmed'],
-  ];
+  const points = POINTS.filter((point) => point.startsWith('fencer/'));
 
   it.each(points)('at %s, and the next one finishes it; off at most twice, on at most once', async (point) => {
     const world = await cluster(['h1', 'h2', 'h3'], { settle: 0 });

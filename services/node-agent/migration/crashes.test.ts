@@ -14,6 +14,9 @@ const POINTS: [node: 'a' | 'b', point: string][] = [
   ['b', 'agent/prepare-target/armed'],
   ['b', 'agent/prepare-target/built'],
   ['a', 'agent/transfer/noted'],
+  ['a', 'agent/transfer/ended'],
+  ['b', 'agent/commit-target/finishing'],
+  ['b', 'agent/commit-target/finished'],
   ['a', 'agent/commit-source/floored'],
   ['a', 'agent/commit-source/gone'],
 ];

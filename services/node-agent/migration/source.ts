@@ -97,6 +97,7 @@ export class SourceRole {
     open.transfer = new Transfer(
       {
         clock: env.clock,
+        points: env.points,
         log: this.#log,
         guard,
         progressEveryMs: timing.progressEveryMs,

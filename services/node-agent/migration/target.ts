@@ -37,6 +37,8 @@ export type TargetVote = ({ granted: true } & Vote) | { granted: false; refusals
 export interface RoomCheck {
   /** Why the guest does not fit; undefined: it does. */
   refusal(needBytes: bigint): Promise<string | undefined>;
+  /** Why the guest cannot have its interfaces here; undefined: it can. */
+  bridgesRefusal(domainXml: string): Promise<string | undefined>;
   /** Whether votes whose time is over are kept, because a leader is there to end them. */
   keepsVotes(): boolean;
 }
@@ -102,7 +104,9 @@ export class TargetRole {
     if (open.finished === undefined) {
       open.ttl.stop();
       await memory.markFinishing(vmId, migrationId);
+      await this.parts.env.points('agent/commit-target/finishing');
       await this.#finish(open, cookie);
+      await this.parts.env.points('agent/commit-target/finished');
     }
     return this.#committed(order, open.finished);
   }
@@ -151,9 +155,10 @@ export class TargetRole {
     if (noted !== undefined) return [noted];
     const { hypervisor } = this.parts.env;
     // Asked together: each is a way to libvirtd or the kernel and back, and the guest's move waits for all of them.
-    const [domain, shortage, unfit] = await Promise.all([
+    const [domain, shortage, unconnected, unfit] = await Promise.all([
       findCopy(hypervisor, order.vmId),
       this.room.refusal(parseDomainXml(request.domainXml).memoryBytes),
+      this.room.bridgesRefusal(request.domainXml),
       hypervisor.checkFit(request.domainXml, { deadlineMs: CALL_MS.prepare }).then(() => undefined, refusalOf),
     ]);
     if (domain !== undefined && isActive(domain.state)) return [refused('SAME_NODE', 'the VM is on this node already')];
@@ -162,6 +167,7 @@ export class TargetRole {
     }
     const refusals: Refusal[] = [];
     if (shortage !== undefined) refusals.push(refused('NO_FIT', shortage));
+    if (unconnected !== undefined) refusals.push(refused('BRIDGE_MISSING', unconnected));
     if (unfit !== undefined) refusals.push(unfit);
     return refusals;
   }

@@ -2,6 +2,7 @@
 import type { MigrationProgress, TransferResponse } from '@lockstep/sdk/v1';
 import { LockstepError } from '../../core/errors/catalogue.js';
 import type { Clock, Timer } from '../../platform/clock/clock.js';
+import type { Points } from '../../platform/env.js';
 import {
   HypervisorError,
   type OutgoingMigration,
@@ -39,6 +40,7 @@ export class Transfer {
   constructor(
     private readonly parts: {
       clock: Clock;
+      points: Points;
       log: Logger;
       guard: OrderGuard;
       progressEveryMs: number;
@@ -115,6 +117,7 @@ export class Transfer {
     try {
       const { cookie } = await this.parts.handle.perform(input);
       // The gap begins here: nothing but the way to the listeners.
+      await this.parts.points('agent/transfer/ended');
       this.#end({ kind: 'ended', cookie: Buffer.from(cookie) });
     } catch (error) {
       this.#end(await this.#failure(error));

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import type { Links } from './links.js';
 
 /** The host's memory in bytes, as the kernel tells it. */
 export interface HostMemory {
@@ -12,4 +13,5 @@ export interface Host {
   memory(): Promise<HostMemory>;
   /** Load average over one minute. */
   load(): Promise<number>;
+  readonly links: Links;
 }

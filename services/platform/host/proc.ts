@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Clock } from '../clock/clock.js';
 import type { Host, HostMemory } from './host.js';
+import { createIpLinks } from './ip-links.js';
 
 /** One line of /proc/meminfo, which counts in KiB. */
 function meminfoBytes(text: string, name: string): bigint {
@@ -27,8 +29,9 @@ export function parseLoad(text: string): number {
 }
 
 /** The machine this process runs on. */
-export function createProcHost(procFolder = '/proc'): Host {
+export function createProcHost({ clock, procFolder = '/proc' }: { clock: Clock; procFolder?: string }): Host {
   return {
+    links: createIpLinks({ clock }),
     memory: async () => parseMeminfo(await readFile(join(procFolder, 'meminfo'), 'utf8')),
     load: async () => parseLoad(await readFile(join(procFolder, 'loadavg'), 'utf8')),
   };

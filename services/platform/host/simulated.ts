@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Host } from './host.js';
+import type { Links } from './links.js';
+import { createSimulatedLinks } from './simulated-links.js';
 
 /** What a simulated host is like. */
 export interface SimulatedHostOptions {
@@ -10,6 +12,8 @@ export interface SimulatedHostOptions {
   load?: (() => number) | undefined;
   /** What the host itself needs, in bytes; 512 MiB unless told. */
   ownBytes?: bigint | undefined;
+  /** Its links, which outlive its agents; ones of its own unless told. */
+  links?: Links | undefined;
 }
 
 const OWN_BYTES = 512n * 1024n * 1024n;
@@ -17,7 +21,9 @@ const OWN_BYTES = 512n * 1024n * 1024n;
 /** A host whose memory is what its simulated guests leave of it. */
 export function createSimulatedHost(options: SimulatedHostOptions): Host {
   const { totalBytes, ownBytes = OWN_BYTES, usedByGuestsBytes = () => 0n, load = () => 0 } = options;
+  const { links = createSimulatedLinks() } = options;
   return {
+    links,
     memory: () => {
       const left = totalBytes - ownBytes - usedByGuestsBytes();
       const freeBytes = left > 0n ? left : 0n;

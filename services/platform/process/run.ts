@@ -16,12 +16,13 @@ import { createLogger, type RootLogger } from '../log/pino.js';
 import { createPrometheusMetrics } from '../metrics/prometheus.js';
 import { systemRandom } from '../random/system.js';
 import { createPeers } from '../rpc/peers-grpc.js';
-import { serve, type ServedService } from '../rpc/server.js';
+import { serve, type RpcServer, type ServedService } from '../rpc/server.js';
 import { createConsulStore } from '../store/consul.js';
 import type { ConsulTls } from '../store/consul-http.js';
 import { measuredStore } from '../store/measured.js';
 import { monitor } from './monitoring.js';
 import { createNotifier } from './notify.js';
+import { noPoints, pointsOf } from './points.js';
 
 /** The keys that every service's configuration has. */
 export const commonKeys = {
@@ -44,6 +45,8 @@ export type CommonConfig = z.output<z.ZodObject<typeof commonKeys>>;
 /** A service that was put together and waits for calls. */
 export interface RunningService {
   services: readonly ServedService[];
+  /** Further addresses, host:port, at which the same is served. */
+  alsoListen?: readonly string[];
   /** Begins its work, once it can be called; `address` is where the others reach it. */
   start(address: string): void;
   /** Why it cannot do its work now, e.g. that nobody leads; empty where it can. */
@@ -64,6 +67,8 @@ export interface ServiceProcess<S extends z.ZodType<CommonConfig>> {
 }
 
 const USAGE_EXIT = 2;
+/** Names the folder by which a test has a service stand still at named points. */
+const POINTS_VARIABLE = 'LOCKSTEP_TEST_POINTS';
 
 /**
  * The life of a service's process: configuration, real parts, serving, and an orderly end at SIGTERM or SIGINT. SIGUSR1
@@ -86,17 +91,15 @@ export async function runService<S extends z.ZodType<CommonConfig>>(service: Ser
     store: measuredStore(await storeOf(config, log), metrics, systemClock),
     log,
     peers,
-    points: () => Promise.resolve(),
+    points: pointsFor(service.name, config, log),
     metrics,
   };
   const running = await service.build(env, config, log);
-  const server = await serve({
-    listen: config.listen,
-    services: running.services,
-    log,
-    tls: config.tls,
-    insecure: config.insecure,
-  });
+  const { services, alsoListen = [] } = running;
+  const listening = (listen: string): Promise<RpcServer> =>
+    serve({ listen, services, log, tls: config.tls, insecure: config.insecure });
+  const server = await listening(config.listen);
+  const further = await Promise.all(alsoListen.map(listening));
   log.log('s', `${service.name} of ${config.node} listens at ${server.address}`);
   running.start(config.advertise ?? server.address);
   const { name } = service;
@@ -105,11 +108,26 @@ export async function runService<S extends z.ZodType<CommonConfig>>(service: Ser
   await stopSignal();
   log.info('stops');
   const told = notifier.stopping();
-  await server.close();
+  await Promise.all([server, ...further].map((each) => each.close()));
   await running.close();
   await monitoring.close();
   await told;
   peers.close();
+}
+
+/**
+ * Standing still at named points is for tests of the whole: whoever can write to the folder can hold a migration up, so
+ * a service that is set up as for production (with TLS) refuses to begin with it.
+ */
+function pointsFor(name: string, { node, tls }: CommonConfig, log: RootLogger): Env['points'] {
+  const folder = process.env[POINTS_VARIABLE];
+  if (folder === undefined) return noPoints;
+  if (tls !== undefined) {
+    process.stderr.write(`${POINTS_VARIABLE} is set, which is for tests only: a service with tls refuses it\n`);
+    process.exit(USAGE_EXIT);
+  }
+  log.warn(`stands still at named points as files in ${folder} ask for it: this is a test`);
+  return pointsOf({ folder, process: `${name}.${node}` });
 }
 
 /** Where the others reach this service. */

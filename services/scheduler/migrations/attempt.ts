@@ -10,9 +10,11 @@ import {
 } from '@lockstep/sdk/v1';
 import { durationOf } from '../../core/duration.js';
 import { LockstepError, type Reason } from '../../core/errors/catalogue.js';
+import { pointAfterStep } from '../../core/migration/points.js';
 import { Cancelled, DeadlineExceeded } from '../../platform/clock/clock.js';
 import type { Logger } from '../../platform/log/log.js';
 import type { Agent } from '../orders.js';
+import { proofOf, type Proof } from '../recovery/proof.js';
 import type { Leading } from '../term.js';
 import type { Journal, OpenMigration } from './journal.js';
 
@@ -65,13 +67,22 @@ export class Attempt {
    * last serves: a transfer that was opened in the term may still be committed, as the agents check the epoch.
    */
   agent(role: MigrationRole): Agent {
-    const { sourceNode, targetNode } = this.open().migration.record;
-    const name = role === MigrationRole.SOURCE ? sourceNode : targetNode;
+    const name = this.nodeOf(role);
     const known = this.agents.get(name);
     if (known !== undefined && this.leading.term.ended.aborted) return known;
     const agent = this.leading.orders.agent(name);
     this.agents.set(name, agent);
     return agent;
+  }
+
+  nodeOf(role: MigrationRole): string {
+    const { sourceNode, targetNode } = this.open().migration.record;
+    return role === MigrationRole.SOURCE ? sourceNode : targetNode;
+  }
+
+  /** The proof that one end's host is off; undefined: it may run, whether or not it answers. */
+  offProof(role: MigrationRole): Proof | undefined {
+    return proofOf(this.leading, this.nodeOf(role));
   }
 
   /** The copy an order is about: the one that moves, or the one that is built. */
@@ -115,6 +126,8 @@ export class Attempt {
     try {
       const result = await working;
       close(true, tellOf(result));
+      const point = pointAfterStep(step);
+      if (point !== undefined) await this.leading.env.points(point);
       return result;
     } catch (error) {
       close(false, error instanceof Error ? error.message : String(error));
@@ -137,6 +150,12 @@ export class Attempt {
     this.cancelRequested = true;
     this.interrupted.abort(new LockstepError(reason, detail));
     return true;
+  }
+
+  /** A host without power closes no connection: what waits for one that is proven off is ended and settled. */
+  heedProofs(): void {
+    const off = this.offProof(MigrationRole.SOURCE) ?? this.offProof(MigrationRole.TARGET);
+    if (off !== undefined) this.giveUpLive('HOST_OFF', `${off.node} is proven off`);
   }
 
   /** There is no way back any more: a wish to stop cannot be granted, and what is waited for now is the end. */

@@ -8,6 +8,7 @@ import {
   type Vm,
 } from '@lockstep/sdk/v1';
 import { invalidField, LockstepError } from '../../core/errors/catalogue.js';
+import { MIGRATION_PRIORITY } from '../../core/migration/priority.js';
 import { isTerminal } from '../../core/migration/transitions.js';
 import { migrationCodec } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
@@ -22,12 +23,16 @@ import { withStatus } from '../vms/status.js';
 const MOST_OPEN = 1_000;
 const MIGRATIONS = { prefix: keys.migrations, codec: migrationCodec };
 
-/** Queues a move. Everything that can be known to forbid it is refused here, and again by the agents. */
-export async function createMigration(leading: Leading, request: CreateMigrationRequest): Promise<Migration> {
+/** Queues a move, with a priority of its own where it is no person's. Everything that can be known to forbid it is refused here, and again by the agents. */
+export async function createMigration(
+  leading: Leading,
+  request: CreateMigrationRequest,
+  priority = askedPriority(request),
+): Promise<Migration> {
   checkRequestId(request.requestId);
   const earlier = await earlierResult(leading.env, request.requestId, MIGRATIONS);
   if (earlier !== undefined) return earlier;
-  const migration = plan(leading, request);
+  const migration = { ...plan(leading, request), priority };
   if (request.validateOnly) return migration;
   // Between the look at the open migrations and the write no other move of the same VM may slip in.
   leading.creating.add(migration.vmId);
@@ -69,7 +74,7 @@ function plan(leading: Leading, request: CreateMigrationRequest): Migration {
     });
   }
   const { status } = withStatus(leading, vm);
-  if (status?.state === VmState.UNKNOWN) {
+  if (status?.reason === 'NODE_UNREACHABLE' || status?.reason === 'HOST_OFF') {
     throw new LockstepError('NODE_UNREACHABLE', status.detail, { node: source, vm: vm.name });
   }
   const live = status?.state === VmState.RUNNING || status?.state === VmState.PAUSED;
@@ -96,6 +101,13 @@ function plan(leading: Leading, request: CreateMigrationRequest): Migration {
     bandwidthLimitBytesPerSecond: request.bandwidthLimitBytesPerSecond,
     setHome: request.setHome,
   });
+}
+
+/** Those who ask stay below what empties nodes. */
+function askedPriority({ priority }: CreateMigrationRequest): number {
+  const { REBALANCE, DRAIN } = MIGRATION_PRIORITY;
+  if (priority >= REBALANCE && priority < DRAIN) return priority;
+  throw invalidField('priority', String(priority), `${String(REBALANCE)} to ${String(DRAIN - 1)}`);
 }
 
 function modeOf(mode: MigrationMode): MigrationMode {

@@ -2,12 +2,15 @@
 import type { Migration} from '@lockstep/sdk/v1';
 import { MigrationState, type Vm } from '@lockstep/sdk/v1';
 import { LockstepError } from '../../core/errors/catalogue.js';
+import { pointAfterState } from '../../core/migration/points.js';
 import { isTerminal, mayFollow } from '../../core/migration/transitions.js';
 import { migrationCodec, vmCodec, type Stored } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
 import type { TxnOp } from '../../platform/store/store.js';
 import { retryLost } from '../../membership/ledger.js';
+import type { Happening } from '../../membership/events.js';
 import type { Leading } from '../term.js';
+import { happeningOf } from './happenings.js';
 
 /** A migration and its VM as the leader last wrote or read them. */
 export interface OpenMigration {
@@ -15,10 +18,13 @@ export interface OpenMigration {
   vm: Stored<Vm>;
 }
 
-/** Changes of a migration, and of its VM in the same transaction. */
+/** Changes of a migration, and of its VM in the same transaction; and what is told of it besides its transitions. */
 export interface JournalChange {
   migration?: Partial<Migration>;
   vm?: Partial<Vm>;
+  /** What the decision rests on beside the records: it must still hold when the change is written. */
+  holds?: readonly TxnOp[];
+  events?: readonly Happening[];
 }
 
 /**
@@ -47,7 +53,7 @@ export class Journal {
   async write(id: string, change: (open: OpenMigration) => JournalChange): Promise<OpenMigration> {
     const attempt = async (): Promise<OpenMigration> => {
       const open = this.read(id);
-      const { migration, vm } = change(open);
+      const { migration, vm, holds = [], events = [] } = change(open);
       // An end may have been written by a write whose outcome nobody told: it stays as it is (INV-5).
       const { state } = open.migration.record;
       if (isTerminal(state) && (migration?.state ?? state) === state) return open;
@@ -56,7 +62,9 @@ export class Journal {
       const nextVm: Vm | undefined =
         vm === undefined ? undefined : { ...open.vm.record, ...vm, updateTime: this.leading.env.clock.wallTime() };
       if (nextVm !== undefined) ops.push(cas(keys.vm(nextVm.id), vmCodec.encode(nextVm), open.vm.index));
-      const index = await this.leading.ledger.write(ops);
+      const told = happeningOf(open.migration.record, next);
+      for (const happening of [...events, ...(told === undefined ? [] : [told])]) ops.push(this.leading.events.step(happening));
+      const index = await this.leading.ledger.write([...holds, ...ops]);
       const etag = index.toString();
       const written = { record: { ...next, etag }, index };
       this.leading.migrations.put(id, written);
@@ -65,7 +73,12 @@ export class Journal {
       this.leading.vms.put(nextVm.id, writtenVm);
       return { migration: written, vm: writtenVm };
     };
-    return await this.inTurn(id, () => retryLost(this.leading.env, attempt));
+    const before = this.leading.migrations.get(id)?.record.state;
+    const written = await this.inTurn(id, () => retryLost(this.leading.env, attempt));
+    const { state } = written.migration.record;
+    const point = state === before ? undefined : pointAfterState(state);
+    if (point !== undefined) await this.leading.env.points(point);
+    return written;
   }
 
   private next(before: Migration, change: Partial<Migration>): Migration {

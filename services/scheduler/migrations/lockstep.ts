@@ -75,11 +75,10 @@ async function openAttempt(attempt: Attempt): Promise<void> {
   });
   attempt.outcome = { ...attempt.open().migration.record.outcome };
   attempt.startedAtMs = leading.env.clock.nowMs();
-  await leading.env.points('scheduler/preparing');
 }
 
 async function prepareSource(attempt: Attempt): Promise<PrepareResponse> {
-  const vote = await attempt.step(MigrationStep.PREPARE_SOURCE, SOURCE, async () => {
+  return await attempt.step(MigrationStep.PREPARE_SOURCE, SOURCE, async () => {
     const { client, header } = attempt.agent(SOURCE);
     return granted(
       await client.prepare(
@@ -88,8 +87,6 @@ async function prepareSource(attempt: Attempt): Promise<PrepareResponse> {
       ),
     );
   });
-  await attempt.leading.env.points('scheduler/source-prepared');
-  return vote;
 }
 
 async function prepareTarget(attempt: Attempt, source: PrepareResponse): Promise<PrepareResponse> {
@@ -122,7 +119,6 @@ async function prepareTarget(attempt: Attempt, source: PrepareResponse): Promise
   await attempt.journal.write(attempt.id, () => ({
     migration: { state: MigrationState.PREPARED, phases: attempt.phases },
   }));
-  await attempt.leading.env.points('scheduler/prepared');
   return vote;
 }
 
@@ -130,7 +126,6 @@ async function prepareTarget(attempt: Attempt, source: PrepareResponse): Promise
 async function beginTransfer(attempt: Attempt): Promise<void> {
   stopIfCancelled(attempt);
   await attempt.journal.write(attempt.id, () => ({ migration: { state: MigrationState.TRANSFERRING } }));
-  await attempt.leading.env.points('scheduler/transferring');
 }
 
 /** Where the target listens, or only an attachment to a transfer that was begun before. */
@@ -161,6 +156,7 @@ export async function transfer(attempt: Attempt, input: TransferInput): Promise<
         if (event === undefined) continue;
         switch (event.$case) {
           case 'progress':
+            if (attempt.progress === undefined) await attempt.leading.env.points('scheduler/sending');
             attempt.progress = event.value;
             attempt.tell();
             break;
@@ -237,7 +233,6 @@ async function commitTarget(attempt: Attempt): Promise<void> {
 
 /** The right to run goes to the target, in one transaction with the journal. */
 export async function place(attempt: Attempt): Promise<void> {
-  await attempt.leading.env.points('scheduler/committed');
   await attempt.step(MigrationStep.PLACE, MigrationRole.UNSPECIFIED, async () => {
     await attempt.journal.write(attempt.id, ({ migration, vm }) => {
       const { placement } = vm.record;
@@ -254,7 +249,6 @@ export async function place(attempt: Attempt): Promise<void> {
       };
     });
   });
-  await attempt.leading.env.points('scheduler/placed');
 }
 
 /** The old copy goes, and the record closes. */
@@ -271,7 +265,6 @@ export async function commitSource(attempt: Attempt): Promise<void> {
     },
     () => 'the old copy is gone',
   );
-  await attempt.leading.env.points('scheduler/source-released');
   await attempt.journal.write(attempt.id, ({ migration, vm }) => ({
     migration: {
       state: MigrationState.SUCCEEDED,

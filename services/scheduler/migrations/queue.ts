@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { MigrationMode, MigrationState, type Migration } from '@lockstep/sdk/v1';
 import { LockstepError } from '../../core/errors/catalogue.js';
+import { admit, type Limits } from '../../core/migration/admission.js';
 import { isCancellable, isTerminal } from '../../core/migration/transitions.js';
 import { sleep } from '../../platform/clock/clock.js';
-import type { Limits } from '../limits.js';
 import type { Leading } from '../term.js';
 import { Attempt } from './attempt.js';
 import { Journal, stateName } from './journal.js';
@@ -41,6 +41,7 @@ export class MigrationQueue {
       this.admit();
     });
     this.leading.nodes.onChange(() => {
+      for (const attempt of this.attempts.values()) attempt.heedProofs();
       this.admit();
     });
     this.admit();
@@ -88,34 +89,33 @@ export class MigrationQueue {
 
   private admit(): void {
     if (this.leading.term.ended.aborted) return;
-    const queue = this.leading.migrations
+    const pending = this.leading.migrations
       .all()
       .map(({ record }) => record)
-      .filter(({ id, state }) => state === MigrationState.PENDING && !this.attempts.has(id))
-      .sort((a, b) => b.priority - a.priority || (a.id < b.id ? -1 : 1));
-    this.waiting.clear();
-    queue.forEach((record, position) => {
-      const reason = this.hindrance(record);
-      if (reason === undefined) void this.run(record.id, storyOf(record));
-      else this.waiting.set(record.id, `${String(position + 1)} in the queue: ${reason}`);
+      .filter(({ id, state }) => state === MigrationState.PENDING && !this.attempts.has(id));
+    const { admitted, held } = admit({
+      waiting: pending,
+      open: this.open(),
+      limits: this.limits(),
+      obstacleAt: (node) =>
+        this.leading.nodes.node(node)?.connected === true ? undefined : `the agent of ${node} does not answer`,
     });
+    this.hold(held);
+    for (const record of pending.filter(({ id }) => admitted.includes(id))) void this.run(record.id, storyOf(record));
   }
 
-  /** Why a migration cannot begin now; undefined: it can. */
-  private hindrance({ sourceNode, targetNode, vmId }: Migration): string | undefined {
-    const open = this.open();
-    const { perCluster, outPerNode, inPerNode } = this.limits();
-    if (open.length >= perCluster) return `the cluster moves ${String(open.length)} VMs, which is its limit`;
-    if (open.filter((other) => other.vmId === vmId).length > 0) return 'an earlier migration of this VM is open';
-    const leaving = open.filter((other) => other.sourceNode === sourceNode).length;
-    if (leaving >= outPerNode) return `${String(leaving)} VMs leave ${sourceNode}, which is its limit`;
-    const coming = open.filter((other) => other.targetNode === targetNode).length;
-    if (coming >= inPerNode) return `${String(coming)} VMs come to ${targetNode}, which is its limit`;
-    for (const name of [sourceNode, targetNode]) {
-      const node = this.leading.nodes.node(name);
-      if (node?.connected !== true) return `the agent of ${name} does not answer`;
-    }
-    return undefined;
+  /** Says of each that waits which place it has and what for. */
+  private hold(held: readonly { id: string; reason: string }[]): void {
+    const before = new Map(this.waiting);
+    this.waiting.clear();
+    held.forEach(({ id, reason }, place) => {
+      this.waiting.set(id, `${String(place + 1)} in the queue: ${reason}`);
+    });
+    for (const [id, reason] of this.waiting) if (before.get(id) !== reason) this.tell(id);
+  }
+
+  private tell(id: string): void {
+    for (const listener of this.listeners) listener(id);
   }
 
   private open(): Migration[] {
@@ -129,11 +129,12 @@ export class MigrationQueue {
   private async run(id: string, how: (attempt: Attempt) => Promise<void>): Promise<void> {
     if (this.attempts.has(id)) return;
     const attempt = new Attempt(this.leading, this.journal, id, () => {
-      for (const listener of this.listeners) listener(id);
+      this.tell(id);
     });
     this.attempts.set(id, attempt);
     this.waiting.delete(id);
     try {
+      await this.leading.env.points('scheduler/taken-up');
       await how(attempt);
     } catch (error) {
       attempt.blame(error);

@@ -14,8 +14,8 @@ import { LockstepError } from '../../core/errors/catalogue.js';
 import { rulesOutLive } from '../../core/migration/fallback.js';
 import { decide, type MigrationFacts, type RecoveryAction } from '../../core/migration/recovery.js';
 import { isTerminal } from '../../core/migration/transitions.js';
-import { sleep } from '../../platform/clock/clock.js';
 import type { Agent } from '../orders.js';
+import { pauseUntilProof, type Proof } from '../recovery/proof.js';
 import type { Attempt } from './attempt.js';
 import type { OpenMigration } from './journal.js';
 import { commitSource, completeLockstep, place, transfer, unlocked } from './lockstep.js';
@@ -34,7 +34,7 @@ const LONGEST_PAUSE_MS = 15_000;
  * cannot settle now waits in UNCERTAIN with its reason, and nothing is guessed (INV-1, INV-3, INV-5).
  */
 export async function settle(attempt: Attempt): Promise<void> {
-  const { env, term } = attempt.leading;
+  const { term } = attempt.leading;
   for (let pauseMs = FIRST_PAUSE_MS; !term.ended.aborted; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
     const { record } = attempt.open().migration;
     if (isTerminal(record.state)) return;
@@ -46,7 +46,7 @@ export async function settle(attempt: Attempt): Promise<void> {
       attempt.log.warn(`not settled yet: ${error instanceof Error ? error.message : String(error)}`);
       if (error instanceof LockstepError && error.reason === 'NOT_LEADER') return;
     }
-    await sleep(env.clock, pauseMs, term.ended).catch(() => undefined);
+    await pauseUntilProof(attempt.leading, [attempt.nodeOf(SOURCE), attempt.nodeOf(TARGET)], pauseMs);
   }
 }
 
@@ -54,7 +54,9 @@ export async function settle(attempt: Attempt): Promise<void> {
 async function goOn(attempt: Attempt, record: Migration): Promise<boolean> {
   // Decided: the placement names the target, or the target has given up.
   if (record.state === MigrationState.COMMITTING) {
-    await commitSource(attempt);
+    const off = attempt.offProof(SOURCE);
+    if (off === undefined) await commitSource(attempt);
+    else await closeWithoutSource(attempt, off);
     return true;
   }
   if (record.state === MigrationState.ABORTING) {
@@ -66,17 +68,17 @@ async function goOn(attempt: Attempt, record: Migration): Promise<boolean> {
     await continueShutdownMove(attempt);
     return true;
   }
-  const facts = await seizeBoth(attempt);
+  const { facts, gone } = await seizeBoth(attempt);
   const action = decide(facts, attempt.cancelRequested || record.cancelRequested);
   attempt.log.info(`facts: source ${nameOfSource(facts.source)}, target ${nameOfTarget(facts.target)}: ${action}`);
-  await act(attempt, action, facts);
+  await act(attempt, action, facts, gone);
   return isTerminal(attempt.open().migration.record.state);
 }
 
-async function act(attempt: Attempt, action: RecoveryAction, facts: MigrationFacts): Promise<void> {
+async function act(attempt: Attempt, action: RecoveryAction, facts: MigrationFacts, gone: OffEnds): Promise<void> {
   switch (action) {
     case 'BACK':
-      await goBack(attempt, facts);
+      await goBack(attempt, facts, gone);
       return;
     case 'WATCH':
       await transfer(attempt, { cookie: new Uint8Array(), migrationUri: '', attachOnly: true });
@@ -95,39 +97,53 @@ async function act(attempt: Attempt, action: RecoveryAction, facts: MigrationFac
       await completeLockstep(attempt);
       return;
     case 'FORWARD':
-      await place(attempt);
-      await commitSource(attempt);
-      return;
     case 'FORWARD_SOURCE_LATER':
+      // The next round has the source let go, or closes without it where it is off.
       await place(attempt);
       return;
     case 'COLD':
-      await restartCold(attempt, facts);
+      await restartCold(attempt, gone);
+      return;
+    case 'STOP_UNENTITLED':
+      await giveUpUnentitled(attempt, facts);
+      await waitForFacts(attempt, action, facts);
       return;
     case 'WAIT':
     case 'FENCE':
-    case 'STOP_UNENTITLED':
     case 'ALERT':
       await waitForFacts(attempt, action, facts);
       return;
   }
 }
 
-/** Both agents acknowledge this leader's epoch durably, then tell. Silence is UNREACHABLE, which is no fact. */
-async function seizeBoth(attempt: Attempt): Promise<MigrationFacts> {
+/** The ends whose hosts are proven off. */
+interface OffEnds {
+  source: Proof | undefined;
+  target: Proof | undefined;
+}
+
+/**
+ * Both agents acknowledge this leader's epoch durably, then tell; for a host that is proven off the proof speaks.
+ * Silence is UNREACHABLE, which is no fact.
+ */
+async function seizeBoth(attempt: Attempt): Promise<{ facts: MigrationFacts; gone: OffEnds }> {
   return await attempt.step(
     MigrationStep.SEIZE,
     MigrationRole.UNSPECIFIED,
     async () => {
-      const [source, target] = await Promise.all([seize(attempt, SOURCE), seize(attempt, TARGET)]);
-      const heard = attempt.endHeard || attempt.open().migration.record.transferEndHeard;
-      return {
-        source: source?.sourceFact ?? SourceFact.UNREACHABLE,
-        target: target?.targetFact ?? TargetFact.UNREACHABLE,
-        endHeard: heard,
+      const gone = { source: attempt.offProof(SOURCE), target: attempt.offProof(TARGET) };
+      const [source, target] = await Promise.all([
+        gone.source === undefined ? seize(attempt, SOURCE) : undefined,
+        gone.target === undefined ? seize(attempt, TARGET) : undefined,
+      ]);
+      const facts = {
+        source: gone.source === undefined ? (source?.sourceFact ?? SourceFact.UNREACHABLE) : SourceFact.OFF,
+        target: gone.target === undefined ? (target?.targetFact ?? TargetFact.UNREACHABLE) : TargetFact.OFF,
+        endHeard: attempt.endHeard || attempt.open().migration.record.transferEndHeard,
       };
+      return { facts, gone };
     },
-    ({ source, target }) => `source ${nameOfSource(source)}, target ${nameOfTarget(target)}`,
+    ({ facts: { source, target } }) => `source ${nameOfSource(source)}, target ${nameOfTarget(target)}`,
   );
 }
 
@@ -147,8 +163,8 @@ async function seize(attempt: Attempt, role: MigrationRole): Promise<VmFacts | u
 }
 
 /** Target first: it gives up durably and is read back, the journal follows, and only then the source runs on. */
-async function goBack(attempt: Attempt, facts: MigrationFacts): Promise<void> {
-  if (facts.target !== TargetFact.OFF) {
+async function goBack(attempt: Attempt, facts: MigrationFacts, { target }: OffEnds): Promise<void> {
+  if (target === undefined) {
     const left = await attempt.step(
       MigrationStep.ABORT_TARGET,
       TARGET,
@@ -159,9 +175,9 @@ async function goBack(attempt: Attempt, facts: MigrationFacts): Promise<void> {
       throw new LockstepError('FACTS_MISSING', `the target answered ${nameOfTarget(left.targetFact)} to Abort`);
     }
   }
-  await attempt.leading.env.points('scheduler/target-gave-up');
   await attempt.journal.write(attempt.id, () => ({
     migration: { state: MigrationState.ABORTING, phases: attempt.phases, ...causeOfReturn(attempt) },
+    holds: target === undefined ? [] : [target.holds],
   }));
   await releaseSource(attempt);
 }
@@ -173,6 +189,11 @@ function hasGivenUp(target: TargetFact, source: SourceFact): boolean {
 }
 
 async function releaseSource(attempt: Attempt): Promise<void> {
+  const off = attempt.offProof(SOURCE);
+  if (off !== undefined) {
+    await restartCold(attempt, { source: off, target: 'gave-up' });
+    return;
+  }
   const left = await attempt.step(
     MigrationStep.ABORT_SOURCE,
     SOURCE,
@@ -180,13 +201,12 @@ async function releaseSource(attempt: Attempt): Promise<void> {
     (facts) => nameOfSource(facts.sourceFact),
   );
   if (left.sourceFact === SourceFact.LOST) {
-    await restartCold(attempt, { source: SourceFact.LOST, target: TargetFact.NEVER, endHeard: attempt.endHeard });
+    await restartCold(attempt, { target: 'gave-up' });
     return;
   }
   if (left.sourceFact !== SourceFact.RUNNING) {
     throw new LockstepError('FACTS_MISSING', `the source answered ${nameOfSource(left.sourceFact)} to Abort`);
   }
-  await attempt.leading.env.points('scheduler/source-runs-on');
   const obstacle = obstacleAtTarget(attempt);
   await attempt.journal.write(attempt.id, (open) => {
     const { record } = open.migration;
@@ -219,6 +239,36 @@ async function abort(attempt: Attempt, { client, header }: Agent, role: Migratio
   );
   if (facts === undefined) throw new LockstepError('FACTS_MISSING', 'the agent answered Abort without facts');
   return facts;
+}
+
+/** The target has the guest and the right to it; the old copy went with its host, which is proven off. */
+async function closeWithoutSource(attempt: Attempt, off: Proof): Promise<void> {
+  await attempt.journal.write(attempt.id, ({ migration: { record }, vm }) => ({
+    migration: {
+      state: MigrationState.SUCCEEDED,
+      phases: attempt.phases,
+      reason: '',
+      detail: `${vm.record.name} runs on ${record.targetNode}; the old copy went with ${record.sourceNode}, which is proven off`,
+    },
+    vm: unlocked(vm.record.placement),
+    holds: [off.holds],
+  }));
+  attempt.log.ok(attempt.open().migration.record.detail);
+}
+
+/**
+ * Two copies run. The source's word that all memory was sent entitles the target; without it the source is entitled.
+ * The other end is asked to give up, which it does by itself only where its copy stands still by now: what runs is for
+ * a person to stop.
+ */
+async function giveUpUnentitled(attempt: Attempt, { endHeard }: MigrationFacts): Promise<void> {
+  const role = endHeard ? SOURCE : TARGET;
+  attempt.log.error(`two copies run; ${attempt.nodeOf(role)} is not entitled`);
+  const { client, header } = attempt.agent(role);
+  await client.giveUp(
+    { header, order: attempt.order(role) },
+    { deadlineMs: ABORT_DEADLINE_MS, signal: attempt.leading.term.ended },
+  );
 }
 
 /** Nobody can tell yet: says what is missing, keeps the VM locked, and asks again later. */

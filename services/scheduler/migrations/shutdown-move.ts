@@ -13,10 +13,11 @@ import { LockstepError } from '../../core/errors/catalogue.js';
 import { shutdownLimitMs } from '../../core/shutdown-limit.js';
 import { Cancelled } from '../../platform/clock/clock.js';
 import { obstacleOf } from '../nodes/obstacle.js';
+import type { Proof } from '../recovery/proof.js';
 import type { Attempt } from './attempt.js';
 import type { JournalChange, OpenMigration } from './journal.js';
 import { homeAfter, NO_OUTCOME, queuedFor, unlocked } from './lockstep.js';
-import { StartFailed, untilItHolds, waitsFor } from './shutdown-start.js';
+import { HostOff, StartFailed, untilItHolds, waitsFor } from './shutdown-start.js';
 
 /** Beyond the guest's own limit: the forced end, and giving up. */
 const STOP_GRACE_MS = 90_000;
@@ -68,7 +69,6 @@ async function openShutdownMove(attempt: Attempt): Promise<void> {
     };
   });
   attempt.startedAtMs = env.clock.nowMs();
-  await env.points('scheduler/shutting-down');
 }
 
 /** What the journal says when the guest is to be shut down, of a move that began so or that fell back to it. */
@@ -91,7 +91,12 @@ export function obstacleAtTarget(attempt: Attempt): string | undefined {
 
 /** The guest shuts down within its limit or is forced, and the source gives it up: one order, which may be repeated. */
 async function leaveSource(attempt: Attempt): Promise<void> {
-  const { env, term } = attempt.leading;
+  const { term } = attempt.leading;
+  const off = attempt.offProof(SOURCE);
+  if (off !== undefined) {
+    await leaveDeadSource(attempt, off);
+    return;
+  }
   await attempt.step(
     MigrationStep.STOP_SOURCE,
     SOURCE,
@@ -105,24 +110,54 @@ async function leaveSource(attempt: Attempt): Promise<void> {
     },
     ({ forced }) => (forced ? 'did not shut down within its limit and was forced' : 'it stands and was given up'),
   );
-  await env.points('scheduler/source-stopped');
   // Nobody has told the target anything yet, so a target that went away meanwhile need not give up first.
   const obstacle = obstacleAtTarget(attempt);
   if (obstacle === undefined) await rehome(attempt, TARGET);
-  else await rehome(attempt, SOURCE, { reason: 'NODE_NOT_READY', detail: obstacle });
+  else await rehome(attempt, SOURCE, { why: { reason: 'NODE_NOT_READY', detail: obstacle } });
+}
+
+/** The guest is gone with its host, so the target gets it, if it takes VMs; otherwise the recovery finds it a node. */
+async function leaveDeadSource(attempt: Attempt, off: Proof): Promise<void> {
+  const obstacle = obstacleAtTarget(attempt);
+  if (obstacle === undefined) await rehome(attempt, TARGET, { off });
+  else await leaveToRecovery(attempt, off, `not started on the target: ${obstacle}`);
+}
+
+/** Ends with the VM placed on a host that is proven off: the recovery of that host takes it from there. */
+async function leaveToRecovery(attempt: Attempt, off: Proof, why: string): Promise<void> {
+  await close(attempt, ({ migration: { record }, vm }) => {
+    const { placement } = vm.record;
+    if (placement === undefined) throw new LockstepError('INTERNAL', `${vm.record.name} has no placement`);
+    const epoch = placement.lastEpoch + 1n;
+    const earlier = record.detail === '' ? '' : `${record.detail}; `;
+    return {
+      migration: {
+        state: MigrationState.FAILED,
+        reason: 'HOST_OFF',
+        detail: `${earlier}${why}; ${off.node} is proven off, and the VM is recovered elsewhere`,
+      },
+      vm: { placement: { ...placement, node: off.node, epoch, lastEpoch: epoch, migrationId: '' } },
+      holds: [off.holds],
+    };
+  });
+  attempt.log.error(attempt.open().migration.record.detail);
 }
 
 async function startOnTarget(attempt: Attempt): Promise<void> {
   try {
     await start(attempt, TARGET);
   } catch (error) {
+    if (error instanceof HostOff) {
+      await rehome(attempt, SOURCE, { off: error.proof, why: { reason: 'HOST_OFF', detail: 'it is proven off' } });
+      await startAgainOnSource(attempt);
+      return;
+    }
     if (!(error instanceof StartFailed)) throw error;
     await giveUpTarget(attempt);
-    await rehome(attempt, SOURCE, error);
+    await rehome(attempt, SOURCE, { why: error });
     await startAgainOnSource(attempt);
     return;
   }
-  await attempt.leading.env.points('scheduler/started');
   await close(attempt, (open) => {
     const { record } = open.migration;
     const { detail } = record;
@@ -145,10 +180,14 @@ async function startAgainOnSource(attempt: Attempt): Promise<void> {
   const failure = await start(attempt, SOURCE).then(
     () => undefined,
     (error: unknown) => {
-      if (error instanceof StartFailed) return error;
+      if (error instanceof StartFailed || error instanceof HostOff) return error;
       throw error;
     },
   );
+  if (failure instanceof HostOff) {
+    await leaveToRecovery(attempt, failure.proof, `not started on ${failure.proof.node} either`);
+    return;
+  }
   await close(attempt, (open) => {
     const { detail, sourceNode } = open.migration.record;
     const outcome =
@@ -181,11 +220,17 @@ async function giveUpTarget(attempt: Attempt): Promise<void> {
       { deadlineMs: GIVE_UP_DEADLINE_MS, signal: attempt.leading.term.ended },
     );
   });
-  await attempt.leading.env.points('scheduler/target-gave-up');
 }
 
-/** The right to run goes to one end under a fresh placement epoch, before that end is told anything. */
-async function rehome(attempt: Attempt, role: MigrationRole, why?: { reason: string; detail: string }): Promise<void> {
+/**
+ * The right to run goes to one end under a fresh placement epoch, before that end is told anything. `off`: the other end
+ * has not given up, as its host is proven off.
+ */
+async function rehome(
+  attempt: Attempt,
+  role: MigrationRole,
+  { why, off }: { why?: { reason: string; detail: string }; off?: Proof } = {},
+): Promise<void> {
   await attempt.step(MigrationStep.PLACE, MigrationRole.UNSPECIFIED, async () => {
     await attempt.journal.write(attempt.id, ({ migration: { record }, vm }) => {
       const { placement } = vm.record;
@@ -202,16 +247,16 @@ async function rehome(attempt: Attempt, role: MigrationRole, why?: { reason: str
           ...(why === undefined ? {} : { reason: why.reason, detail: `${earlier}not started on ${record.targetNode}: ${why.detail}` }),
         },
         vm: { placement: { ...placement, node, epoch, lastEpoch: epoch } },
+        holds: off === undefined ? [] : [off.holds],
       };
     });
   });
-  await attempt.leading.env.points('scheduler/rehomed');
 }
 
 async function close(attempt: Attempt, change: (open: OpenMigration) => JournalChange): Promise<void> {
   await attempt.journal.write(attempt.id, (open) => {
-    const { migration, vm } = change(open);
-    return { migration: { phases: attempt.phases, ...migration }, ...(vm === undefined ? {} : { vm }) };
+    const { migration, ...rest } = change(open);
+    return { migration: { phases: attempt.phases, ...migration }, ...rest };
   });
 }
 

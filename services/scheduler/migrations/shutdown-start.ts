@@ -2,7 +2,7 @@
 import { VmDesired, VmState, type MigrationRole, type VmReport } from '@lockstep/sdk/v1';
 import { isReason, LockstepError, type Reason } from '../../core/errors/catalogue.js';
 import { isTerminal } from '../../core/migration/transitions.js';
-import { sleep } from '../../platform/clock/clock.js';
+import { pauseUntilProof, type Proof } from '../recovery/proof.js';
 import { causeOf, type Attempt } from './attempt.js';
 
 const APPLY_DEADLINE_MS = 15_000;
@@ -20,20 +20,32 @@ export class StartFailed extends Error {
   }
 }
 
+/** The host it was to start on is proven off. */
+export class HostOff extends Error {
+  constructor(readonly proof: Proof) {
+    super(`${proof.node} is proven off`);
+  }
+}
+
 type Seen = { kind: 'holds'; detail: string } | { kind: 'failed' | 'not-yet'; reason: Reason; detail: string };
 
 /**
  * Tells the node that holds the placement what the VM shall be there, until it is so. The order is repeated, not waited
- * for: each one looks as well, and an agent that restarted meanwhile is told again. Fails with StartFailed.
+ * for: each one looks as well, and an agent that restarted meanwhile is told again. Fails with StartFailed or
+ * HostOff.
  */
 export async function untilItHolds(attempt: Attempt, role: MigrationRole): Promise<string> {
   const { env, term } = attempt.leading;
+  const node = attempt.nodeOf(role);
   const untilMs = env.clock.nowMs() + START_LIMIT_MS;
   for (;;) {
+    const off = attempt.offProof(role);
+    if (off !== undefined) throw new HostOff(off);
     const seen = await tellAndLook(attempt, role);
     if (seen.kind === 'holds') return seen.detail;
     if (seen.kind === 'failed' || env.clock.nowMs() >= untilMs) throw new StartFailed(seen.reason, seen.detail);
-    await sleep(env.clock, LOOK_EVERY_MS, term.ended);
+    await pauseUntilProof(attempt.leading, [node], LOOK_EVERY_MS);
+    term.ended.throwIfAborted();
   }
 }
 

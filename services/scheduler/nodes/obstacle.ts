@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { NodeConditionType, NodeMode } from '@lockstep/sdk/v1';
+import { NodeConditionType, NodeJudgement, NodeMode } from '@lockstep/sdk/v1';
 import type { NodeView } from '../../membership/node-streams.js';
 import type { Leading } from '../term.js';
 
@@ -10,6 +10,8 @@ const READY_SILENCE_MS = 5_000;
 export function obstacleOf(leading: Leading, { record, report, ...view }: NodeView): string | undefined {
   if (record.fencedBy !== '') return `fenced by ${record.fencedBy}`;
   if (record.mode === NodeMode.MAINTENANCE) return 'in maintenance';
+  if (record.mode === NodeMode.CORDONED) return 'cordoned by a drain';
+  if (record.leaving !== undefined || report?.node.judgement === NodeJudgement.LEAVING) return 'its host is shutting down';
   if (!view.connected || view.lastMessageAtMs === undefined) return `its agent does not answer: ${view.trouble}`;
   const silentMs = leading.env.clock.nowMs() - view.lastMessageAtMs;
   if (silentMs > READY_SILENCE_MS) return `its agent has been silent for ${String(Math.round(silentMs / 1000))} s`;

@@ -78,6 +78,8 @@ function plan(leading: Leading, { spec, node, start, requestId }: DefineVmReques
     createTime: now,
     updateTime: now,
     requestId,
+    trouble: undefined,
+    returnNode: '',
   };
 }
 

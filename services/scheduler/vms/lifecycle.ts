@@ -4,6 +4,7 @@ import { LockstepError } from '../../core/errors/catalogue.js';
 import { vmCodec, type Stored } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
 import { retryLost } from '../../membership/ledger.js';
+import type { TxnOp } from '../../platform/store/store.js';
 import { openMigrationOf } from '../migrations/create.js';
 import type { MigrationQueue } from '../migrations/queue.js';
 import { durationOf } from '../../core/duration.js';
@@ -133,10 +134,16 @@ function refuseLocked(leading: Leading, vm: Vm): void {
 }
 
 /** Writes a VM as it was read, with a change. Fails with LostTransaction where it was written meanwhile. */
-export async function writeVm(leading: Leading, stored: Stored<Vm>, change: Partial<Vm>): Promise<Vm> {
+export async function writeVm(
+  leading: Leading,
+  stored: Stored<Vm>,
+  change: Partial<Vm>,
+  /** What the change rests on beside the record. */
+  holds: readonly TxnOp[] = [],
+): Promise<Vm> {
   const next: Vm = { ...stored.record, ...change, updateTime: leading.env.clock.wallTime() };
   const ops = [{ op: 'cas', key: keys.vm(next.id), value: vmCodec.encode(next), index: stored.index }] as const;
-  const index = await leading.ledger.write(ops);
+  const index = await leading.ledger.write([...holds, ...ops]);
   const record = { ...next, etag: index.toString() };
   leading.vms.put(next.id, { record, index });
   return record;

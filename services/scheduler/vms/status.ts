@@ -2,6 +2,7 @@
 import { MigrationMode, VmDesired, VmState, type Vm, type VmStatus } from '@lockstep/sdk/v1';
 import { isTerminal } from '../../core/migration/transitions.js';
 import { durationOf } from '../../core/duration.js';
+import type { NodeView } from '../../membership/node-streams.js';
 import type { Leading } from '../term.js';
 
 /** A VM's record with what is known of it right now, from its node's stream and from its open migration. */
@@ -28,6 +29,16 @@ function statusOf(leading: Leading, vm: Vm): VmStatus {
   };
   const moving = movingState(leading, vm);
   if (moving !== undefined) return { ...base, state: moving };
+  const { trouble } = vm;
+  if (trouble?.givenUp === true && vm.desired === VmDesired.RUNNING) {
+    return { ...base, state: VmState.ERROR, reason: trouble.reason, detail: trouble.detail };
+  }
+  const noTarget = leading.noTarget.get(vm.id);
+  if (noTarget !== undefined && vm.desired === VmDesired.RUNNING) {
+    return { ...base, state: VmState.WAITING_TARGET, reason: 'NO_TARGET', detail: `no node can take it: ${noTarget}` };
+  }
+  const away = node === undefined ? undefined : ofAwayNode(leading, vm, node);
+  if (away !== undefined) return { ...base, ...away };
   if (node?.connected !== true) {
     return {
       ...base,
@@ -39,6 +50,26 @@ function statusOf(leading: Leading, vm: Vm): VmStatus {
   if (report !== undefined) return { ...base, node: nodeName };
   // Assigned, and its node has not taken the assignment in yet.
   return { ...base, state: vm.desired === VmDesired.RUNNING ? VmState.STARTING : VmState.STOPPED };
+}
+
+/** What is known of a VM whose node is proven off, has left in order, or has lost its lease; undefined: none of these. */
+function ofAwayNode(
+  { nodes }: Leading,
+  { desired }: Vm,
+  { name, record, connected, session }: NodeView,
+): Pick<VmStatus, 'state' | 'reason' | 'detail'> | undefined {
+  const wanted = desired === VmDesired.RUNNING;
+  if (record.fencedBy !== '') {
+    const detail = `${name} is proven off by ${record.fencedBy}`;
+    return { state: wanted ? VmState.STARTING : VmState.STOPPED, reason: 'HOST_OFF', detail };
+  }
+  if (connected || !wanted) return undefined;
+  if (record.leaving !== undefined) {
+    return { state: VmState.FROZEN, reason: 'NODE_LEAVING', detail: `${name} went down in order; it waits for its return` };
+  }
+  if (!nodes.loaded() || session !== undefined) return undefined;
+  const detail = `${name} is silent; it waits for the proof that this host is off`;
+  return { state: VmState.WAITING_FENCE, reason: 'NODE_UNREACHABLE', detail };
 }
 
 /** How an open migration shows; undefined where none is in progress. */

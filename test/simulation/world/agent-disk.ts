@@ -13,6 +13,7 @@ interface Remembered {
 /** Where an agent keeps its memory. A write takes time; one that was under way at a crash is there or not. */
 export class AgentDisk {
   #saved: string | undefined;
+  #remembered: Remembered | undefined;
   #writing: string | undefined;
   #boots = 1;
   /** Written without fsync: the kernel has them, the disk perhaps. */
@@ -63,14 +64,15 @@ export class AgentDisk {
   }
 
   get remembered(): Remembered | undefined {
-    return this.#saved === undefined ? undefined : (JSON.parse(this.#saved) as Remembered);
+    return this.#remembered;
   }
 
   #keep(document: string): void {
-    const before = this.remembered;
+    const before = this.#remembered;
+    const now = JSON.parse(document) as Remembered;
     this.#saved = document;
-    const now = this.remembered;
-    if (before === undefined || now === undefined) return;
+    this.#remembered = now;
+    if (before === undefined) return;
     for (const [role, epoch] of Object.entries(before.leaderEpochs)) {
       const next = now.leaderEpochs[role] ?? '0';
       if (BigInt(next) < BigInt(epoch)) this.broken(`its epoch of the ${role} fell from ${epoch} to ${next}`);

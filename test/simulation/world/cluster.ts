@@ -11,6 +11,7 @@ import { createEmbeddedStore } from '@lockstep/services/platform/store/embedded.
 import { Chance } from './chance.js';
 import { GuestChecker } from './guest-checker.js';
 import type { Life } from './life.js';
+import { useLightSignals } from './light-signals.js';
 import { AgentProcess, type Process, ReplicaProcess } from './machine.js';
 import { Network } from './network.js';
 import type { Plan } from './plan.js';
@@ -20,12 +21,24 @@ import { STORE, StoreSite } from './store-link.js';
 import { Trace } from './trace.js';
 import { Violations } from './violations.js';
 
+useLightSignals();
+
 const GIB = 2n ** 30n;
 const HOST_MEMORY_BYTES = 16n * GIB;
 const PPM = 1e-6;
 
 /** Where operators sit. */
 export const DESK = 'desk';
+
+/** What a host has. */
+export interface HostShape {
+  name: string;
+  memoryBytes: bigint;
+  cpus: number;
+}
+
+/** Calls of a hypervisor that an agent is about to make; what this returns is thrown instead. */
+export type HypervisorHook = (host: string, method: string, args: readonly unknown[]) => HypervisorError | undefined;
 
 /** Called when a process comes to a named point of its code. */
 export type PointHook = (process: Process, life: Life, point: string) => void;
@@ -56,6 +69,7 @@ export class Cluster {
   /** Share of a hypervisor's calls that fail. */
   hypervisorIllness = 0;
   onPoint: PointHook = () => undefined;
+  onHypervisorCall: HypervisorHook = () => undefined;
   readonly #clocks = new Map<string, { rate: number; wallSkewMs: () => number }>();
   readonly #wallSkewsMs = new Map<string, number>();
   readonly #illChance: Chance;
@@ -63,6 +77,7 @@ export class Cluster {
   constructor(
     readonly plan: Plan,
     sink?: (line: string) => void,
+    hosts: readonly HostShape[] = hostsOf(plan),
   ) {
     const seed = String(plan.seed);
     this.trace = new Trace(this.clock, sink);
@@ -80,7 +95,7 @@ export class Cluster {
     this.records = new RecordChecker(
       this.violations,
       { mayVanish: (vmId) => this.mayVanish.has(vmId) },
-      (node) => (this.agents.some(({ name }) => name === node) ? HOST_MEMORY_BYTES : undefined),
+      (node) => hosts.find(({ name }) => name === node)?.memoryBytes,
       (vmId) => this.guests.lastRanOn(vmId),
     );
     const embedded = createEmbeddedStore({
@@ -97,7 +112,7 @@ export class Cluster {
       }
       this.guests.observe(change);
     });
-    this.#build(seed);
+    this.#build(seed, hosts);
   }
 
   /** Every process that can be struck. */
@@ -142,7 +157,11 @@ export class Cluster {
         get: (object, property) => {
           const value: unknown = Reflect.get(object, property);
           if (typeof value !== 'function') return value;
-          return (...args: unknown[]): unknown => this.#perhaps(life, String(property), () => Reflect.apply(value, object, args), decorate);
+          return (...args: unknown[]): unknown => {
+            const refused = this.onHypervisorCall(life.site, String(property), [object, ...args]);
+            if (refused !== undefined) return Promise.reject(refused);
+            return this.#perhaps(life, String(property), () => Reflect.apply(value, object, args), decorate);
+          };
         },
       });
     return decorate(hypervisor);
@@ -161,22 +180,25 @@ export class Cluster {
     });
   }
 
-  #build(seed: string): void {
-    const { nodes, schedulers, fencers } = this.plan;
-    for (let number = 1; number <= nodes; number++) {
-      const name = `n${String(number)}`;
+  #build(seed: string, hosts: readonly HostShape[]): void {
+    const { schedulers, fencers } = this.plan;
+    for (const { name, memoryBytes, cpus } of hosts) {
       const random = createSeededRandom({ seed: `${seed}/host/${name}`, clock: this.clock });
       const host = createSimulatedHost({
         clock: this.clock,
         random,
         network: this.memoryLinks,
         name,
-        memoryBytes: HOST_MEMORY_BYTES,
-        cpus: 16,
+        memoryBytes,
+        cpus,
       });
       this.agents.push(new AgentProcess(this, host));
     }
     for (let number = 1; number <= schedulers; number++) this.replicas.push(new ReplicaProcess(this, 'scheduler', number));
     for (let number = 1; number <= fencers; number++) this.replicas.push(new ReplicaProcess(this, 'fencer', number));
   }
+}
+
+function hostsOf({ nodes }: Plan): HostShape[] {
+  return Array.from({ length: nodes }, (_, place) => ({ name: `n${String(place + 1)}`, memoryBytes: HOST_MEMORY_BYTES, cpus: 16 }));
 }

@@ -13,6 +13,7 @@ import { createScheduler } from '@lockstep/services/scheduler/scheduler.js';
 import { AgentDisk } from './agent-disk.js';
 import type { Cluster } from './cluster.js';
 import { Life, type Death } from './life.js';
+import { AGENT_PORT } from './rpc.js';
 
 /** What a process leaves to its kernel when it dies. */
 type Remains = (death: Death) => void;
@@ -106,7 +107,7 @@ export class AgentProcess extends Process {
   }
 
   get address(): string {
-    return `${this.name}:7701`;
+    return `${this.name}${AGENT_PORT}`;
   }
 
   losePower(): void {
@@ -173,6 +174,7 @@ export class AgentProcess extends Process {
 /** A replica of the Scheduler or of the Fencer. */
 export class ReplicaProcess extends Process {
   #close: (() => Promise<void>) | undefined;
+  #leads: () => boolean = () => false;
 
   constructor(
     cluster: Cluster,
@@ -186,6 +188,11 @@ export class ReplicaProcess extends Process {
     return `${this.site}:${this.role === 'scheduler' ? '7700' : '7702'}`;
   }
 
+  /** Whether it takes itself for the leader. */
+  get leads(): boolean {
+    return this.alive && this.#leads();
+  }
+
   async close(): Promise<void> {
     await this.#close?.();
   }
@@ -197,6 +204,7 @@ export class ReplicaProcess extends Process {
     this.cluster.rpc.serve(this.address, life, replica.implementation);
     replica.start(this.address);
     this.#close = () => replica.close();
+    this.#leads = () => replica.leader().kind === 'self';
     return () => undefined;
   }
 }

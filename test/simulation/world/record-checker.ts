@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Leader, Migration, MigrationState, Vm } from '@lockstep/sdk/v1';
+import { Leader, Migration, MigrationState, Node, Vm } from '@lockstep/sdk/v1';
 import { keys, nameOf } from '@lockstep/services/core/records/keys.js';
 import type { DriverOp } from '@lockstep/services/platform/store/driver.js';
 import type { Violations } from './violations.js';
@@ -19,6 +19,10 @@ export interface Expectations {
 export class RecordChecker {
   readonly vms = new Map<string, Vm>();
   readonly migrations = new Map<string, Migration>();
+  readonly nodes = new Map<string, Node>();
+  /** Told of each VM record that is written, and of what it was before. */
+  onVm: (vm: Vm, before: Vm | undefined) => void = () => undefined;
+  onNode: (node: Node, before: Node | undefined) => void = () => undefined;
   readonly #texts = new Map<string, string>();
   readonly #leaderEpochs = new Map<string, bigint>();
   readonly #lastEpochs = new Map<string, bigint>();
@@ -48,10 +52,17 @@ export class RecordChecker {
     const name = nameOf(key);
     if (key.startsWith(keys.vms)) this.#vm(name, Vm.fromJSON(JSON.parse(value)));
     else if (key.startsWith(keys.migrations)) this.#migration(name, Migration.fromJSON(JSON.parse(value)));
+    else if (key.startsWith(keys.nodes)) this.#node(name, Node.fromJSON(JSON.parse(value)));
     else if (key === keys.leader('scheduler') || key === keys.leader('fencer')) {
       const { leaderEpoch } = Leader.fromJSON(JSON.parse(value));
       this.#mustRise(this.#leaderEpochs, `leader epoch of the ${name}`, key, leaderEpoch);
     }
+  }
+
+  #node(name: string, node: Node): void {
+    const before = this.nodes.get(name);
+    this.nodes.set(name, node);
+    this.onNode(node, before);
   }
 
   #deleted(key: string): void {
@@ -89,6 +100,7 @@ export class RecordChecker {
     }
     this.#lastEpochs.set(id, lastEpoch);
     this.vms.set(id, vm);
+    this.onVm(vm, before);
     this.#oneEffect(requestId, `VM ${id}`);
   }
 

@@ -15,8 +15,15 @@ import type { Connection, Network } from './network.js';
 const UNARY_DEADLINE_MS = 10_000;
 /** Messages of a stream that its reader has not taken: more are not sent, as HTTP/2's window would not let them. */
 const WINDOW = 32;
+/** Of a stream's messages, one of so many goes encoded, the first among them. */
+const ENCODED_OF_A_STREAM = 16;
+/** Where every agent listens on its host. */
+export const AGENT_PORT = ':7701';
 /** Until a host without power is found not to answer a connection. */
 const CONNECT_LIMIT_MS = 5_000;
+
+/** Why a handler's signal aborts. One for all: a stack costs more than the call. */
+const CALL_IS_OVER = new Error('the call is over');
 
 interface Codec {
   fromPartial(message: unknown): unknown;
@@ -47,7 +54,7 @@ export interface RpcObserver {
   delivered?(life: Life, method: string, request: unknown): void;
 }
 
-/** All gRPC of a simulated cluster: requests and answers go encoded through the network, so no object is shared. */
+/** All gRPC of a simulated cluster: what goes through the network is encoded or copied, so no object is shared. */
 export class Rpc {
   readonly #served = new Map<string, Served>();
   readonly #unpowered = new Set<string>();
@@ -121,6 +128,7 @@ class Call {
   readonly #requestEnded = new AbortController();
   readonly #cleanUp: (() => void)[] = [];
   #over = false;
+  #streamed = 0;
   #succeed: (value: unknown) => void = () => undefined;
   #fail: (error: Error) => void = () => undefined;
   /** Of a stream: what has arrived and was not taken yet. */
@@ -237,7 +245,7 @@ class Call {
   }
 
   #isOrder(): boolean {
-    return this.#to.startsWith('n') && !this.method.responseStream;
+    return this.address.endsWith(AGENT_PORT) && !this.method.responseStream;
   }
 
   #arrive(bytes: Uint8Array, untilMs: number | undefined, connection: Connection, first: boolean): void {
@@ -284,12 +292,12 @@ class Call {
     const isOver = (): boolean => this.#requestEnded.signal.aborted;
     for await (const message of messages) {
       if (isOver()) return;
-      const bytes = this.#encoded(message);
+      const copy = this.#copied(message);
       const way = { over: false };
       this.#answer(() => {
         way.over = true;
         this.life.turn(() => {
-          if (!this.#over) this.#arrived.push(this.method.responseType.decode(bytes));
+          if (!this.#over) this.#arrived.push(copy);
           this.#wakeReader();
         });
         this.#wakeWriter();
@@ -303,6 +311,13 @@ class Call {
         });
       }
     }
+  }
+
+  /** As the wire would hand it out, field by field; the wire itself takes some of them, and its work is most of a stream's. */
+  #copied(message: unknown): unknown {
+    const { responseType } = this.method;
+    this.#streamed += 1;
+    return this.#streamed % ENCODED_OF_A_STREAM === 1 ? responseType.decode(this.#encoded(message)) : responseType.fromPartial(message);
   }
 
   #encoded(message: unknown): Uint8Array {
@@ -370,7 +385,7 @@ class Call {
   /** The server's handler works for nobody any more. */
   #abandon(): void {
     this.rpc.find(this.address)?.life.turn(() => {
-      this.#requestEnded.abort();
+      this.#requestEnded.abort(CALL_IS_OVER);
       this.#wakeWriter();
     });
   }

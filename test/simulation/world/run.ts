@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import { setMaxListeners } from 'node:events';
 import { Cluster } from './cluster.js';
 import { Nemesis } from './nemesis.js';
 import type { Plan } from './plan.js';
 import { RestChecker } from './rest.js';
 import type { Violation } from './violations.js';
 import { Workload } from './workload.js';
-
-// A leader's term has a listener for each of its calls under way; what leaks is found by other means.
-setMaxListeners(256);
 
 /** How much time passes between two looks at the whole. */
 const STRIDE_MS = 250;

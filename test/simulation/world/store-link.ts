@@ -29,6 +29,8 @@ const NO_SIGNAL = new AbortController().signal;
 /** The store's server, its illness, and what those who check see of it. */
 export class StoreSite {
   illness: StoreIllness = SOUND;
+  /** Sites whose every call fails, or only what writes. */
+  readonly failing = new Map<string, 'all' | 'writes'>();
   /** Sessions by the site that made them, as far as they have not ended by themselves. */
   readonly sessions = new Map<string, string[]>();
   readonly #stale = new Map<string, Listing>();
@@ -80,14 +82,14 @@ export class StoreSite {
 
   #read<T>(life: Life, work: () => Promise<T>): Promise<T> {
     return this.#request(life, () => {
-      if (this.illness.down) return Promise.reject(new StoreError('unavailable', 'no cluster leader'));
+      if (this.illness.down || this.failing.get(life.site) === 'all') return Promise.reject(new StoreError('unavailable', 'no cluster leader'));
       return work();
     });
   }
 
   #write<T>(life: Life, work: () => Promise<T>): Promise<T> {
     return this.#request(life, async () => {
-      if (this.illness.down) throw new StoreError('unavailable', 'no cluster leader');
+      if (this.illness.down || this.failing.has(life.site)) throw new StoreError('unavailable', 'no cluster leader');
       if (!this.chance.hit(this.illness.unknown)) return work();
       const what = this.chance.whole(0, 3);
       if (what === 0) throw new StoreError('unknown-outcome', 'leadership lost while committing log');

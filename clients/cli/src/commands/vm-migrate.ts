@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { MigrationMode, type CreateMigrationRequest } from '@lockstep/sdk/v1';
 import { Option, type Command } from 'commander';
-import { addWaitOptions, bytesArgument, nameArgument, type WaitOptions } from '../arguments.js';
+import { addWaitOptions, bytesArgument, nameArgument, priorityArgument, type WaitOptions } from '../arguments.js';
 import { checkSucceeded, followMigration } from '../follow.js';
 import { migrationView } from '../output/views/migration.js';
 import { present } from '../present.js';
@@ -14,6 +14,7 @@ interface MoveOptions extends WaitOptions {
   forceLive?: boolean;
   shutdown?: boolean;
   bandwidth?: bigint;
+  priority: number;
   dryRun?: boolean;
 }
 
@@ -64,6 +65,7 @@ function addMoveOptions(command: Command): Command {
     .addOption(new Option('--force-live', 'live or not at all: never shut it down').conflicts('shutdown'))
     .option('--shutdown', 'shut it down here and start it there')
     .option('--bandwidth <rate>', 'send at most this much per second, e.g. 100MiB', bytesArgument)
+    .option('--priority <number>', 'the larger goes first among those that wait: -100 to 99', priorityArgument, 0)
     .addOption(new Option('--dry-run', 'only say what would be').conflicts('wait'));
   return addWaitOptions(command, 'the migration has ended', MIGRATION_LIMIT);
 }
@@ -76,6 +78,7 @@ async function ask({ cluster, printer }: Work, terminal: Terminal, move: Move, o
     requestId: randomUUID(),
     mode: modeOf(options),
     bandwidthLimitBytesPerSecond: options.bandwidth ?? 0n,
+    priority: options.priority,
     validateOnly: options.dryRun ?? false,
   });
   const queued = present(migration, 'migration');

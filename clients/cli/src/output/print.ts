@@ -65,15 +65,24 @@ export class Printer {
     this.terminal.out(view.details(item, page));
   }
 
+  /** One of many that come one by one: a line of its own, or a document. */
+  next<T>(view: View<T>, item: T): void {
+    const { terminal } = this;
+    if (this.format === 'json') terminal.out(`${JSON.stringify(view.toJson(item))}\n`);
+    else if (this.format === 'yaml') terminal.out(`---\n${stringify(view.toJson(item))}`);
+    else if (this.format === 'name') terminal.out(`${printable(view.name(item))}\n`);
+    else terminal.out(this.#table(view.columns(terminal.now()), [item], false));
+  }
+
   /** Something was done that leaves nothing to show: programs get the answer, or the name of what it was. */
   done(json: unknown, name: string): void {
     this.#program(json, [name]);
   }
 
-  #table<T>(columns: readonly Column<T>[], items: readonly T[]): string {
+  #table<T>(columns: readonly Column<T>[], items: readonly T[], headers = this.headers): string {
     return renderTable(columns, items, {
       wide: this.format === 'wide',
-      headers: this.headers,
+      headers,
       paint: this.#paint,
       width: this.terminal.outColumns,
     });

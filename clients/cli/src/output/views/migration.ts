@@ -120,6 +120,7 @@ function details(migration: Migration, page: Page): string {
       ['State', state, colourOfState(state)],
       ['Reason', reasonOf(migration)],
       ['Detail', migration.detail],
+      ['Priority', migration.priority === 0 ? '' : String(migration.priority)],
       ['Cancel', migration.cancelRequested ? 'asked for' : ''],
       ['Asked', migration.createTime?.toISOString() ?? ''],
       ['Limit', limit === 0n ? '' : formatRate(limit)],

@@ -9,6 +9,7 @@ import {
   VmState,
   type FigureAge,
   type NodeCondition,
+  type NodeNetwork,
   type VmReport,
 } from '@lockstep/sdk/v1';
 import type { Page, View } from '../print.js';
@@ -97,6 +98,13 @@ const figureColumns: readonly Column<FigureAge>[] = [
   { header: 'FAILURE', text: (figure) => figure.failure, shrinks: true },
 ];
 
+const networkColumns: readonly Column<NodeNetwork>[] = [
+  { header: 'NETWORK', text: (network) => network.name },
+  { header: 'BRIDGE', text: (network) => network.bridge },
+  { header: 'READY', text: ({ ready }) => (ready ? 'yes' : 'no'), colour: ({ ready }) => (ready ? 'green' : 'red') },
+  { header: 'DETAIL', text: (network) => network.detail, shrinks: true },
+];
+
 function factsOf(node: Node, page: Page): string {
   const judgement = judgementOf(node);
   const memory = node.figures?.memory;
@@ -145,10 +153,11 @@ export const nodeWithVmsView: View<GetNodeResponse> = {
   details: (answer, page) => {
     if (answer.node === undefined) return '';
     const parts = [factsOf(answer.node, page)];
-    const { conditions, figures } = answer.node;
+    const { conditions, figures, networks } = answer.node;
     if (conditions.length > 0) parts.push(page.table(conditionColumns(page.nowMs), conditions));
     const late = figures?.ages.filter((figure) => figure.failure !== '') ?? [];
     if (late.length > 0) parts.push(page.table(figureColumns, late));
+    if (networks.length > 0) parts.push(page.table(networkColumns, networks));
     if (answer.vms.length > 0) parts.push(page.table(reportColumns, answer.vms));
     return parts.join('\n');
   },

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+import { VmDesired, VmRecovery, type Vm, type VmSpec } from '@lockstep/sdk/v1';
+import { LockstepError } from '../../core/errors/catalogue.js';
+import { explain } from '../../core/placement/place.js';
+import type { Logger } from '../../platform/log/log.js';
+import { retryLost } from '../../membership/ledger.js';
+import { decide } from '../nodes/choose.js';
+import type { Leading } from '../term.js';
+import { writeVm } from '../vms/lifecycle.js';
+import { proofOf, type Proof } from './proof.js';
+
+/**
+ * Gives a VM of a host that is proven off to another node, under a fresh placement epoch, in a transaction that holds
+ * only while the proof does (INV-3). From there the assignment starts it. Where no node can take it, says why.
+ */
+export async function rehome(leading: Leading, vmId: string, log: Logger): Promise<void> {
+  await retryLost(leading.env, async () => {
+    const stored = leading.vms.get(vmId);
+    const { placement, spec, name, desired } = stored?.record ?? {};
+    const proof = placement === undefined ? undefined : proofOf(leading, placement.node);
+    if (stored === undefined || placement === undefined || proof === undefined || placement.migrationId !== '') return;
+    if (spec === undefined) throw new LockstepError('INTERNAL', `${String(name)} has no spec`);
+    const decision = decide(leading, spec, { vmId, source: placement.node });
+    if (decision.node === undefined) {
+      const why = explain(decision);
+      if (leading.noTarget.get(vmId) !== why) log.warn(`no node can take ${stored.record.name}: ${why}`);
+      leading.noTarget.set(vmId, why);
+      return;
+    }
+    const epoch = placement.lastEpoch + 1n;
+    const change = {
+      placement: { ...placement, node: decision.node, epoch, lastEpoch: epoch },
+      ...(staysOff(desired, spec) ? stoppedFor(leading, proof, stored.record) : {}),
+    };
+    leading.rehoming.set(vmId, decision.node);
+    try {
+      await leading.env.points('scheduler/recovery/placing');
+      await writeVm(leading, stored, change, [proof.holds]);
+    } finally {
+      leading.rehoming.delete(vmId);
+    }
+    leading.noTarget.delete(vmId);
+    await leading.env.points('scheduler/recovery/placed');
+    log.ok(`${stored.record.name} goes from ${proof.node}, which is proven off, to ${decision.node}`, {
+      vm: vmId,
+      fenceActionId: proof.fenceActionId,
+    });
+  });
+}
+
+function staysOff(desired: VmDesired | undefined, { recovery }: VmSpec): boolean {
+  return desired === VmDesired.RUNNING && recovery === VmRecovery.STAY_OFF;
+}
+
+/** It ran on the dead host and is not to run again without a person's word; the record keeps why it is off. */
+function stoppedFor(leading: Leading, { node }: Proof, { trouble }: Vm): Partial<Vm> {
+  return {
+    desired: VmDesired.STOPPED,
+    trouble: {
+      relocations: trouble?.relocations ?? 0,
+      givenUp: false,
+      reason: 'HOST_OFF',
+      detail: `${node} is proven off, and this VM stays off then, until it is started`,
+      nodes: trouble?.nodes ?? [],
+      time: leading.env.clock.wallTime(),
+    },
+  };
+}

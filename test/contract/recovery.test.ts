@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+import { ApiError, connect, MigrationMode, MigrationState, VmDesired, VmState, type Lockstep, type Vm } from '@lockstep/sdk';
+import { VmRecovery, type VmSpec } from '@lockstep/sdk/v1';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { startDevCluster, type DevCluster } from '../../services/dev/cluster.js';
+import { createMemoryLogger } from '../../services/platform/log/memory.js';
+import { copies, domainXml, proveOff, runsOn, untilReady } from './dead-host.js';
+
+// What becomes of the VMs of a host that is proven dead, over real gRPC. The proof is written by the test.
+
+const GIB = 2n ** 30n;
+const WAIT = { timeout: 60_000 };
+let cluster: DevCluster;
+let lockstep: Lockstep;
+
+async function start(options: { nodes?: number; memoryBytes?: bigint } = {}): Promise<void> {
+  const { nodes = 3, ...rest } = options;
+  cluster = await startDevCluster({ nodes, log: createMemoryLogger(), bytesPerSecond: 20_000_000, ...rest });
+  lockstep = connect({ servers: [cluster.scheduler] });
+  await untilReady(lockstep, nodes);
+}
+
+afterEach(async () => {
+  lockstep.close();
+  await cluster.close();
+});
+
+interface Wanted extends Partial<VmSpec> {
+  memoryMib?: number;
+  behaviour?: string;
+  start?: boolean;
+}
+
+async function vmOn(node: string, name: string, { memoryMib = 64, behaviour = '', start: run = true, ...spec }: Wanted = {}): Promise<Vm> {
+  const given = { ...spec, domainXml: domainXml(name, { memoryMib, behaviour }) };
+  const { vm } = await lockstep.scheduler.defineVm({ spec: given, node, start: run });
+  if (vm === undefined) throw new Error('no VM in the answer');
+  return await lockstep.waitForVm(vm.id, [run ? VmState.RUNNING : VmState.STOPPED]);
+}
+
+async function recordOf(vm: string): Promise<Vm> {
+  const { vm: record } = await lockstep.scheduler.getVm({ vm });
+  if (record === undefined) throw new Error('no VM in the answer');
+  return record;
+}
+
+const stateOf = async (vm: string): Promise<VmState | undefined> => (await recordOf(vm)).status?.state;
+
+describe('a host that dies', () => {
+  beforeEach(() => start());
+
+  it('has its VMs started elsewhere once it is proven off, and not a moment before (ancestor 18)', async () => {
+    const vm = await vmOn('n1', 'a');
+    const stopped = await vmOn('n1', 'b', { start: false });
+    await cluster.power('n1', 'off');
+    await expect.poll(() => stateOf(vm.id), WAIT).toBe(VmState.WAITING_FENCE);
+    const refused = await lockstep.scheduler.recoverNode({ node: 'n1', fenceActionId: 'fa-1' }).catch((error: unknown) => error);
+    expect(refused).toBeInstanceOf(ApiError);
+    expect(refused).toMatchObject({ reason: 'NOT_FENCED' });
+    expect(runsOn(cluster, vm.id)).toEqual([]);
+    expect((await recordOf(vm.id)).placement?.node).toBe('n1');
+
+    await proveOff(cluster, 'n1', 'fa-1');
+    expect(await lockstep.scheduler.recoverNode({ node: 'n1', fenceActionId: 'fa-1' })).toMatchObject({ vms: expect.any(Number) as number });
+    const again = await lockstep.waitForVm(vm.id, [VmState.RUNNING]);
+    expect(again.placement?.node).not.toBe('n1');
+    expect(again.placement?.epoch).toBeGreaterThan(vm.placement?.epoch ?? 0n);
+    expect(again.homeNode).toBe('n1');
+    expect(runsOn(cluster, vm.id)).toEqual([again.placement?.node]);
+    await expect.poll(async () => (await recordOf(stopped.id)).placement?.node, WAIT).not.toBe('n1');
+    expect((await recordOf(stopped.id)).desired).toBe(VmDesired.STOPPED);
+    expect(runsOn(cluster, stopped.id)).toEqual([]);
+  });
+
+  it('and comes back finds that its VMs are elsewhere and removes its stale definitions', async () => {
+    const vm = await vmOn('n1', 'a');
+    await cluster.power('n1', 'off');
+    await proveOff(cluster, 'n1', 'fa-1');
+    const again = await lockstep.waitForVm(vm.id, [VmState.RUNNING]);
+    await cluster.power('n1', 'on');
+    await untilReady(lockstep, 3);
+    await expect.poll(() => copies(cluster, vm.id), WAIT).toEqual([again.placement?.node]);
+    expect(runsOn(cluster, vm.id)).toEqual([again.placement?.node]);
+  });
+
+  it('in the middle of a move to it loses nothing: the recovery reads placements and migrations (ancestor 21)', async () => {
+    const vm = await vmOn('n1', 'a', { memoryMib: 256, behaviour: 'dirty-rate="40MiB" resident="256MiB"' });
+    const { migration } = await lockstep.scheduler.createMigration({ vm: vm.id, targetNode: 'n2', mode: MigrationMode.LIVE_ONLY });
+    const id = migration?.id ?? '';
+    await expect.poll(async () => (await lockstep.scheduler.getMigration({ id })).migration?.state, WAIT).toBe(MigrationState.TRANSFERRING);
+    // Both ends of the move die: one that its placement names, one that only the migration names.
+    await Promise.all([cluster.power('n1', 'off'), cluster.power('n2', 'off')]);
+    await proveOff(cluster, 'n2', 'fa-2');
+    expect(runsOn(cluster, vm.id)).toEqual([]);
+    await proveOff(cluster, 'n1', 'fa-1');
+    expect((await lockstep.waitForMigration(id)).state).toBe(MigrationState.FAILED);
+    const again = await lockstep.waitForVm(vm.id, [VmState.RUNNING]);
+    expect(again.placement?.node).toBe('n3');
+    expect(runsOn(cluster, vm.id)).toEqual(['n3']);
+  });
+
+  it('as the target of a move has the guest run on at its source', async () => {
+    const vm = await vmOn('n1', 'a', { memoryMib: 256, behaviour: 'dirty-rate="40MiB" resident="256MiB"' });
+    const boot = cluster.hosts.get('n1')?.guest(vm.id)?.memory().boot;
+    const { migration } = await lockstep.scheduler.createMigration({ vm: vm.id, targetNode: 'n2', mode: MigrationMode.LIVE_ONLY });
+    const id = migration?.id ?? '';
+    await expect.poll(async () => (await lockstep.scheduler.getMigration({ id })).migration?.state, WAIT).toBe(MigrationState.TRANSFERRING);
+    await cluster.power('n2', 'off');
+    await proveOff(cluster, 'n2', 'fa-2');
+    expect((await lockstep.waitForMigration(id)).state).toBe(MigrationState.ABORTED);
+    expect(runsOn(cluster, vm.id)).toEqual(['n1']);
+    expect(cluster.hosts.get('n1')?.guest(vm.id)?.memory().boot).toBe(boot);
+  });
+
+  it('in the middle of a move by shutdown from it has the VM started on the target', async () => {
+    const vm = await vmOn('n1', 'a', { behaviour: 'shutdown="ignored"', shutdownLimit: { seconds: 120n, nanos: 0 } });
+    const { migration } = await lockstep.scheduler.createMigration({ vm: vm.id, targetNode: 'n2', mode: MigrationMode.SHUTDOWN });
+    const id = migration?.id ?? '';
+    await expect.poll(async () => (await lockstep.scheduler.getMigration({ id })).migration?.state, WAIT).toBe(MigrationState.SHUTTING_DOWN);
+    await cluster.power('n1', 'off');
+    await proveOff(cluster, 'n1', 'fa-1');
+    expect((await lockstep.waitForMigration(id)).state).toBe(MigrationState.SUCCEEDED);
+    expect(runsOn(cluster, vm.id)).toEqual(['n2']);
+  });
+
+  it('leaves off what is to stay off, as one that anybody may start, and leaves alone what is disabled', async () => {
+    const vm = await vmOn('n1', 'a', { recovery: VmRecovery.STAY_OFF });
+    await cluster.power('n1', 'off');
+    await proveOff(cluster, 'n1', 'fa-1');
+    await expect.poll(async () => (await recordOf(vm.id)).placement?.node, WAIT).not.toBe('n1');
+    const off = await recordOf(vm.id);
+    expect(off.desired).toBe(VmDesired.STOPPED);
+    expect(off.trouble?.detail).toContain('stays off');
+    await lockstep.scheduler.startVm({ vm: vm.id });
+    await lockstep.waitForVm(vm.id, [VmState.RUNNING]);
+  });
+});
+
+describe('recovery with too little room', () => {
+  beforeEach(() => start({ nodes: 3, memoryBytes: 4n * GIB }));
+
+  it('takes the important VMs, names the figures of every node to the rest, and starts them when room appears (ancestor 19)', async () => {
+    const filler = await vmOn('n2', 'filler', { memoryMib: 2560 });
+    const low = await vmOn('n1', 'a-low', { memoryMib: 1536, priority: 1 });
+    const high = await vmOn('n1', 'z-high', { memoryMib: 1536, priority: 9 });
+    await cluster.power('n3', 'off');
+    await cluster.power('n1', 'off');
+    await proveOff(cluster, 'n1', 'fa-1');
+    await expect.poll(() => stateOf(low.id), WAIT).toBe(VmState.WAITING_TARGET);
+    const waiting = await recordOf(low.id);
+    expect(waiting.status?.detail).toMatch(/n2: .*needs 1\.5 GiB/);
+    expect(waiting.status?.detail).toMatch(/n1: .*fenced by fa-1/);
+    expect(waiting.status?.detail).toContain('n3: ');
+    expect(await stateOf(high.id)).toBe(VmState.WAITING_TARGET);
+
+    await lockstep.scheduler.stopVm({ vm: filler.id });
+    await lockstep.waitForVm(filler.id, [VmState.STOPPED]);
+    await lockstep.scheduler.undefineVm({ vm: filler.id });
+    await lockstep.waitForVm(high.id, [VmState.RUNNING]);
+    await cluster.power('n3', 'on');
+    await lockstep.waitForVm(low.id, [VmState.RUNNING]);
+    expect(runsOn(cluster, high.id)).toEqual(['n2']);
+  });
+
+  it('starts a VM after those it names', async () => {
+    const database = await vmOn('n1', 'z-db', { behaviour: 'start-ms="1500"' });
+    const app = await vmOn('n1', 'a-app', { priority: 5, startAfter: ['z-db'] });
+    await cluster.power('n1', 'off');
+    await proveOff(cluster, 'n1', 'fa-1');
+    await expect
+      .poll(() => {
+        const [first] = [runsOn(cluster, database.id), runsOn(cluster, app.id)];
+        if (first.length === 0) expect(runsOn(cluster, app.id)).toEqual([]);
+        return runsOn(cluster, app.id).length;
+      }, WAIT)
+      .toBe(1);
+    expect(runsOn(cluster, database.id)).toHaveLength(1);
+  });
+});
