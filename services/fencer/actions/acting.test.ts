@@ -114,11 +114,11 @@ describe('a node that dies', () => {
     expect(uncertain.reason).toBe('PROOF_MISSING');
     expect(uncertain.detail).toContain('does not answer');
     expect(uncertain.detail).toContain('no watchdog is armed');
-    await clock.advance(3_600_000);
+    await clock.advance(300_000);
     expect(recoveries).toEqual([]);
     expect(await fencedBy('h1')).toBe('');
     const [waiting] = await actions(fencer);
-    expect(waiting?.attempts.length).toBeGreaterThan(20);
+    expect(waiting?.attempts.length).toBeGreaterThan(10);
     expect(waiting?.attempts.length).toBeLessThanOrEqual(60);
     const word = { node: 'h1', confirmNode: 'h1', reason: 'I pulled its plug' };
     await expect(
@@ -274,7 +274,8 @@ describe('ancestor 20: the leader dies in mid-fence', () => {
     await clock.advance(120_000);
     expect(await fencedBy('h1')).toBe(action.id);
     expect(switched.filter((deed) => deed === 'off').length).toBeLessThanOrEqual(2);
-    expect(switched.filter((deed) => deed === 'on').length).toBe(1);
+    // Written down and not done: nobody knows, so that nobody does it again.
+    expect(switched.filter((deed) => deed === 'on').length).toBe(point === 'fencer/power-on/noted' ? 0 : 1);
     await close(second);
   });
 });
