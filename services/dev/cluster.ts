@@ -150,6 +150,7 @@ export async function startDevCluster(options: DevOptions): Promise<DevCluster> 
       } else if (machine.end === undefined) {
         machine.host.gainPower();
         storeServer.healNode(node);
+        await bmcs.get(node)?.powerOn({ deadlineMs: CLOSE_GRACE_MS });
         machine.state.reboot();
         machine.end = await machine.boot();
       }

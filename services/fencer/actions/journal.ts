@@ -198,7 +198,7 @@ export function joinedAgain({ node, incarnation }: FenceAction): string {
 }
 
 /** Whether the host's power may have been switched. */
-export function hasSwitched({ attempts }: FenceAction): boolean {
+export function hasSwitched({ attempts }: Pick<FenceAction, 'attempts'>): boolean {
   return attempts.some(({ rung }) => isPowerDeed(rung));
 }
 
