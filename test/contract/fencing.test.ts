@@ -92,8 +92,14 @@ describe('a host that dies', () => {
       },
       { timeout: LIMIT_MS, interval: 250 },
     );
-    const { events } = await lockstep.scheduler.listEvents({ subject: 'nodes/n2' });
-    expect(events.map((event) => event.reason)).toEqual(expect.arrayContaining(['JUDGED_DEAD', 'PROVEN_OFF', 'RECOVERY_BEGUN']));
+    await vi.waitFor(
+      async () => {
+        const { events } = await lockstep.scheduler.listEvents({ subject: 'nodes/n2' });
+        const told = events.map((event) => event.reason);
+        expect(told).toEqual(expect.arrayContaining(['JUDGED_DEAD', 'PROVEN_OFF', 'RECOVERY_BEGUN']));
+      },
+      { timeout: LIMIT_MS, interval: 250 },
+    );
     expect((await lockstep.scheduler.getCluster({})).cluster?.fenceActionsOpen).toBe(0);
   }, 3 * LIMIT_MS);
 
