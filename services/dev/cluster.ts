@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { createServer } from 'node:net';
 import { FencerServiceDefinition, NodeAgentServiceDefinition, SchedulerServiceDefinition } from '@lockstep/sdk/v1';
-import { createFencer } from '../fencer/fencer.js';
+import { createFencer, type FencerConfig } from '../fencer/fencer.js';
 import { createNodeAgent } from '../node-agent/agent.js';
 import { systemClock } from '../platform/clock/system.js';
 import type { Host } from '../platform/host/host.js';
@@ -36,6 +36,8 @@ export interface DevOptions {
   metrics?: Metrics;
   /** The hypervisor of a node as its agent shall see it; as it is unless given. */
   hypervisorOf?: (node: string, hypervisor: Hypervisor) => Hypervisor;
+  /** How the Fencer is set; as it is in production unless told. */
+  fencing?: Omit<FencerConfig, 'name'>;
 }
 
 /** A host and the agent's life on it. */
@@ -55,6 +57,8 @@ export interface DevCluster {
   agents: ReadonlyMap<string, string>;
   /** The simulated hosts by name: what runs on each can be looked at from outside. */
   hosts: ReadonlyMap<string, SimulatedHost>;
+  /** The hosts' BMCs: their power stays on where a host only crashes. */
+  bmcs: ReadonlyMap<string, SimulatedBmc>;
   /** The cluster's store, to be looked at from outside. */
   store: Store;
   /** A host loses its power with all that runs there, or gets it back: then its agent starts from what it kept on disk. */
@@ -122,7 +126,7 @@ export async function startDevCluster(options: DevOptions): Promise<DevCluster> 
   const schedulerAddress = await serveOn(service(SchedulerServiceDefinition, scheduler.implementation));
   scheduler.start(schedulerAddress);
 
-  const fencer = createFencer({ ...envOf('fencer'), bmcs: bmcsOf(bmcs) }, { name: 'dev' });
+  const fencer = createFencer({ ...envOf('fencer'), bmcs: bmcsOf(bmcs) }, { name: 'dev', ...options.fencing });
   closing.push(() => fencer.close());
   const fencerAddress = await serveOn(service(FencerServiceDefinition, fencer.implementation));
   fencer.start(fencerAddress);
@@ -132,17 +136,21 @@ export async function startDevCluster(options: DevOptions): Promise<DevCluster> 
     fencer: fencerAddress,
     agents,
     hosts,
+    bmcs,
     store: storeServer.store('outside'),
     async power(node, state) {
       const machine = machines.get(node);
       if (machine === undefined) throw new Error(`there is no host ${node}`);
       if (state === 'off') {
         machine.host.losePower();
+        storeServer.failNode(node);
         const end = machine.end;
         machine.end = undefined;
         await end?.();
       } else if (machine.end === undefined) {
         machine.host.gainPower();
+        storeServer.healNode(node);
+        await bmcs.get(node)?.powerOn({ deadlineMs: CLOSE_GRACE_MS });
         machine.state.reboot();
         machine.end = await machine.boot();
       }

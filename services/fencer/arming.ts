@@ -3,6 +3,7 @@ import { Arming, DisarmMode, EventSeverity } from '@lockstep/sdk/v1';
 import { invalidField } from '../core/errors/catalogue.js';
 import { armingCodec } from '../core/records/codec.js';
 import { keys, nameOf } from '../core/records/keys.js';
+import { subjects } from '../membership/events.js';
 import { retryLost } from '../membership/ledger.js';
 import type { FencerLeading } from './leading.js';
 
@@ -33,7 +34,7 @@ export async function setArming(leading: FencerLeading, wanted: { mode: DisarmMo
     severity: isArmed ? EventSeverity.INFO : EventSeverity.WARNING,
     reason: isArmed ? 'FENCER_ARMED' : 'FENCER_DISARMED',
     message: isArmed ? 'the Fencer is armed' : `the Fencer is disarmed (${how}): ${reason}`,
-    subject: 'cluster',
+    subject: subjects.cluster,
     actor: by,
   });
   return record;

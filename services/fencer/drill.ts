@@ -4,6 +4,7 @@ import { milliseconds, durationOf } from '../core/duration.js';
 import { LockstepError } from '../core/errors/catalogue.js';
 import { ATTEMPTS } from '../core/fencing/ladder.js';
 import { proofByExpiryMs } from '../core/fencing/self-fence.js';
+import { subjects } from '../membership/events.js';
 import { isAborted, pauseUnlessAborted } from '../membership/back-off.js';
 import { isBmc, type PowerDevice, type PowerState } from '../platform/power/power.js';
 import { ladderOf, type FencerLeading } from './leading.js';
@@ -41,7 +42,7 @@ export async function testFencing(leading: FencerLeading, node: string, { powerC
     severity: works ? EventSeverity.INFO : EventSeverity.ERROR,
     reason: works ? 'FENCE_TEST_PASSED' : 'FENCE_TEST_FAILED',
     message: `fence test of ${node}${powerCycle ? ' with a power cycle' : ''}: ${detail}`,
-    subject: `nodes/${node}`,
+    subject: subjects.node(node),
     actor: by,
   });
   return { attempts, fenceability: works ? Fenceability.FENCEABLE : Fenceability.NOT_FENCEABLE, detail };

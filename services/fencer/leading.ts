@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { Arming, EventSeverity, FenceAction } from '@lockstep/sdk/v1';
+import type { Arming, FenceAction } from '@lockstep/sdk/v1';
 import type { BrakeLimits } from '../core/fencing/brake.js';
 import type { LadderSettings } from '../core/fencing/ladder.js';
+import type { Happening } from '../membership/events.js';
 import type { Ledger } from '../membership/ledger.js';
 import type { Term } from '../membership/leadership.js';
 import type { NodeStreams } from '../membership/node-streams.js';
@@ -49,15 +50,6 @@ export interface FencingSettings {
   timings: FencingTimings;
 }
 
-/** Something people should know. */
-export interface Told {
-  severity: EventSeverity;
-  reason: string;
-  message: string;
-  subject: string;
-  actor?: string | undefined;
-}
-
 /** What the leading Fencer works with from taking the leadership to losing it. */
 export interface FencerLeading {
   env: FencerEnv;
@@ -71,7 +63,8 @@ export interface FencerLeading {
   arming: RecordCache<Arming>;
   settings: FencingSettings;
   startedAtMs: number;
-  tell: (told: Told) => Promise<void>;
+  /** Tells people what happened; never fails. */
+  tell: (happening: Happening) => Promise<void>;
 }
 
 export function ladderOf({ settings }: FencerLeading, node: string): LadderSettings {

@@ -5,6 +5,7 @@ import { LADDER } from '../core/fencing/ladder.js';
 import { JUDGEMENT_LIMITS } from '../core/judgement/facts.js';
 import { armingCodec, fenceActionCodec } from '../core/records/codec.js';
 import { keys } from '../core/records/keys.js';
+import { createEventLog } from '../membership/events.js';
 import { createLedger } from '../membership/ledger.js';
 import type { Term } from '../membership/leadership.js';
 import { createNodeStreams } from '../membership/node-streams.js';
@@ -17,7 +18,7 @@ import type { FencerDesk } from './api.js';
 import { BMC_ROUND_TIMINGS, BmcRounds } from './bmc-rounds.js';
 import type { FencerConfig, FencerTimings } from './fencer.js';
 import { Judging } from './judging.js';
-import { FENCING_TIMINGS, type FencerLeading, type FencingSettings, type Told } from './leading.js';
+import { FENCING_TIMINGS, type FencerLeading, type FencingSettings } from './leading.js';
 import { countFencing } from './metrics.js';
 import { SteadyMarks } from './node-marks.js';
 import { FRESHNESS_LIMITS } from './sight/evidence.js';
@@ -38,6 +39,7 @@ export interface TermWork {
 export async function openTerm(env: FencerEnv, term: Term, config: Required<FencerConfig>): Promise<TermWork> {
   const { name, timings } = config;
   const ledger = createLedger(env, term);
+  const events = createEventLog(env, term, 'fencer');
   const streams = createNodeStreams({
     env,
     role: 'fencer',
@@ -84,7 +86,7 @@ export async function openTerm(env: FencerEnv, term: Term, config: Required<Fenc
     arming: new RecordCache(keys.arming, armingCodec, env.log.child('arming')),
     settings: settingsOf(config.fencing),
     startedAtMs: env.clock.nowMs(),
-    tell: (told) => tell(env, told),
+    tell: (told) => events.emit(told),
   };
   await Promise.all([leading.actions.open(env.store, term.ended), leading.arming.open(env.store, term.ended)]);
   const journal = new FenceJournal(leading);
@@ -111,10 +113,4 @@ function limitsOf(timings: FencerTimings) {
 
 function settingsOf(given: Partial<FencingSettings>): FencingSettings {
   return { ladder: LADDER, ladders: new Map(), brake: BRAKE_LIMITS, timings: FENCING_TIMINGS, ...given };
-}
-
-/** What people should know, in the log. */
-function tell({ log }: FencerEnv, { severity, reason, message, subject }: Told): Promise<void> {
-  log.child('events').info(message, { reason, subject, severity });
-  return Promise.resolve();
 }

@@ -7,6 +7,8 @@ import { assignFromMemory, assignFromRecords } from './assign.js';
 import { BmcChecks } from './bmc-checks.js';
 import { DEFAULT_TIMING, type AgentConfig } from './config.js';
 import { DurableMemory } from './durable-memory.js';
+import { SelfFence } from './fencing/self-fence.js';
+import { stopAllVms } from './fencing/stop-all.js';
 import { FactsReader } from './facts-reader.js';
 import { Membership } from './membership.js';
 import { SourceRole } from './migration/source.js';
@@ -30,6 +32,10 @@ import { Watchers } from './watchers.js';
 
 /** Without a tick for this many of their intervals, the agent has come to a stop. */
 const TICKS_LIMIT = 3;
+/** How long guests have to shut down before the host is switched off. */
+const STOP_GRACE_MS = 10_000;
+/** Nothing is started on a host that is about to be switched off; if it is not, its VMs run again after this. */
+const STARTS_HELD_MS = 300_000;
 
 /** The agent of one hypervisor. */
 export interface NodeAgent {
@@ -60,6 +66,7 @@ export interface AgentOptions {
  */
 export async function createNodeAgent(env: AgentEnv, config: AgentConfig, options: AgentOptions = {}): Promise<NodeAgent> {
   const life = new AgentLife(env, config, await DurableMemory.load(env.state, config.node), options);
+  await life.checkSelfFence();
   return {
     service: life.service,
     start: () => { life.start(); },
@@ -83,6 +90,7 @@ class AgentLife {
   readonly #storage: NodeStorage;
   /** What is looked at less often than at every tick. */
   readonly #rarely: readonly Rarely[];
+  readonly #selfFence: SelfFence;
   #tick: Timer | undefined;
   /** When the last tick had succeeded; at first, when the agent was made. */
   #tickedAtMs: number;
@@ -126,12 +134,14 @@ class AgentLife {
       },
       onChange: changed,
     });
+    this.#selfFence = new SelfFence(parts, env.watchdog, () => this.#membership.holding());
     this.#bmcs = new BmcChecks(parts, () => this.#membership.hostUuid, changed);
     this.#presence = new NodePresence(parts, this.#view, this.#reconciler, {
       standing: () => this.#membership,
       fencing: () => this.#bmcs.own,
       networks: this.#networks,
       ceph: () => this.#storage.ceph(),
+      selfFence: () => this.#selfFence.announced(),
     });
     this.#watchers = new Watchers(env.clock, this.#presence, timing.heartbeatMs, (latenessMs) => {
       metrics.late('heartbeat', latenessMs);
@@ -157,9 +167,18 @@ class AgentLife {
       bmcs: this.#bmcs,
       networks: this.#networks,
       logs: new VmLogs(parts),
+      stopAll: async () => {
+        this.#reconciler.holdStarts(STARTS_HELD_MS);
+        return await stopAllVms(parts, STOP_GRACE_MS);
+      },
       incarnation: () => this.#membership.incarnation ?? 0n,
       setDebug: options.setDebug ?? (() => undefined),
     });
+  }
+
+  /** Rejects where the agent is told to fence itself in a way that cannot work. */
+  checkSelfFence(): Promise<void> {
+    return this.#selfFence.check();
   }
 
   start(): void {
@@ -169,6 +188,7 @@ class AgentLife {
     this.#nextTick();
     void this.#listen();
     void this.#bmcs.run();
+    this.#selfFence.start();
     this.#membership.run().catch((error: unknown) => {
       const fatal = error instanceof Error ? error : new Error(String(error));
       env.log.error('the agent cannot take part', { error: fatal });
@@ -195,6 +215,7 @@ class AgentLife {
     this.#stopping.abort(new Error('the agent stops'));
     this.#tick?.stop();
     this.#reconciler.stop();
+    await this.#selfFence.stop();
     try {
       await this.#membership.leave();
     } catch (error) {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import type { SelfFenceConfig } from './fencing/self-fence.js';
 
 /** What an agent is told. Times in milliseconds; those not given have the defaults below. */
 export interface AgentConfig {
@@ -7,9 +8,11 @@ export interface AgentConfig {
   /** Where other services reach it, host:port. */
   address: string;
   /** The network that this address belongs to; `main` unless told. */
-  network?: string | undefined;
-  /** Further networks it can be reached over, for signs of life. */
-  furtherNetworks?: readonly { network: string; address: string }[] | undefined;
+  addressNetwork?: string | undefined;
+  /** Where else it can be reached, for signs of life. */
+  furtherAddresses?: readonly { network: string; address: string }[] | undefined;
+  /** What it does when its lease is lost; nothing unless told. */
+  selfFence?: SelfFenceConfig | undefined;
   /** UUID of the host; absent: the hypervisor's own. */
   hostUuid?: string | undefined;
   /** Goes into the node's record. */

@@ -9,12 +9,15 @@ import { createLibvirtHypervisor } from '../platform/hypervisor/libvirt.js';
 import { measuredHypervisor } from '../platform/hypervisor/measured.js';
 import { createSimulatedHost, createSimulatedNetwork } from '../platform/hypervisor/simulated.js';
 import { followBmcs } from '../platform/power/followed.js';
+import { addressSchema } from '../platform/config/schemas.js';
 import { watchLoopDelay } from '../platform/process/loop-delay.js';
 import { addressOf, commonKeys, runService } from '../platform/process/run.js';
 import { systemRandom } from '../platform/random/system.js';
 import { service } from '../platform/rpc/implement.js';
+import { createWatchdogDevice } from '../platform/watchdog/device.js';
 import { openFileState } from '../platform/state/file.js';
 import { createNodeAgent } from './agent.js';
+import { SELF_FENCE } from './fencing/self-fence.js';
 
 const VERSION = '0.1.0';
 /** Ends with this where the host must not use its name: restarting it does not help. */
@@ -30,6 +33,26 @@ const hypervisorSchema = z
   })
   .transform(({ kind, socket, migration_address }) => ({ kind, socket, migrationAddress: migration_address }));
 
+const selfFenceSchema = z
+  .strictObject({
+    /**
+     * `none`: its VMs run on; a host whose BMC is dead is not recovered without a person. `stop-vms`: it stops them, which
+     * proves nothing. `watchdog`: it is reset, and that is a proof.
+     */
+    mode: z.enum(['none', 'stop-vms', 'watchdog']).default(SELF_FENCE.mode),
+    /** Seconds after the last renewal of the lease; more than the 12 after which it counts as lost. */
+    after_seconds: z.number().min(1).max(3_600).default(SELF_FENCE.afterMs / 1_000),
+    /** Seconds that the watchdog takes once it is fed no more: at least what the device is set to. */
+    watchdog_seconds: z.number().min(1).max(600).default(SELF_FENCE.watchdogMs / 1_000),
+    device: z.string().min(1).default('/dev/watchdog'),
+  })
+  .transform(({ mode, after_seconds, watchdog_seconds, device }) => ({
+    device,
+    mode,
+    afterMs: after_seconds * 1_000,
+    watchdogMs: watchdog_seconds * 1_000,
+  }));
+
 const schema = z
   .strictObject({
     ...commonKeys,
@@ -42,14 +65,25 @@ const schema = z
     bmc_file: z.string().min(1).optional(),
     /** Where there is none at its place, the host has no Ceph. */
     ceph_config_file: z.string().min(1).optional(),
+    /** The network that its address belongs to: the same name on all hosts. */
+    address_network: z.string().min(1).max(63).optional(),
+    /** Where else it listens, for peers that look for its signs of life over a network of its own. */
+    further_addresses: z
+      .array(z.strictObject({ network: z.string().min(1).max(63), address: addressSchema }))
+      .max(8)
+      .default([]),
+    self_fence: selfFenceSchema.prefault({}),
   })
-  .transform(({ host_uuid, state_dir, memory_reserve_mib, bmc_file, ceph_config_file, ...common }) => ({
+  .transform(({ host_uuid, state_dir, memory_reserve_mib, bmc_file, ceph_config_file, address_network, further_addresses, self_fence, ...common }) => ({
     ...common,
     hostUuid: host_uuid?.toLowerCase(),
     stateDir: state_dir,
     memoryReserveBytes: BigInt(memory_reserve_mib) * 1024n * 1024n,
     bmcFile: bmc_file,
     cephConfigFile: ceph_config_file,
+    addressNetwork: address_network,
+    furtherAddresses: further_addresses,
+    selfFence: self_fence,
   }));
 
 type Config = z.output<typeof schema>;
@@ -86,11 +120,15 @@ await runService({
         host: createProcHost({ clock: systemClock, cephConfigFile: config.cephConfigFile }),
         state: await openFileState({ folder: config.stateDir }),
         bmcs: await followBmcs(config.bmcFile, following),
+        watchdog: config.selfFence.mode === 'watchdog' ? createWatchdogDevice(config.selfFence.device) : undefined,
         loopDelayMs: () => loopDelay.worstMs(),
       },
       {
         node: config.node,
         address: addressOf(config),
+        addressNetwork: config.addressNetwork,
+        furtherAddresses: config.furtherAddresses,
+        selfFence: config.selfFence,
         hostUuid: config.hostUuid,
         version: VERSION,
         labels: config.labels,
@@ -108,6 +146,7 @@ await runService({
     );
     return {
       services: [service(NodeAgentServiceDefinition, agent.service)],
+      alsoListen: config.furtherAddresses.map(({ address }) => address),
       start: () => {
         agent.start();
       },

@@ -8,6 +8,7 @@ import type { Lease } from '../platform/store/store.js';
 import type { DurableMemory } from './durable-memory.js';
 import type { AgentConfig, AgentTiming } from './config.js';
 import type { AgentEnv } from '../platform/env.js';
+import type { Holding } from './fencing/self-fence.js';
 import { IdentityMismatch, join, type Joined } from './joining.js';
 
 interface MembershipParts {
@@ -50,6 +51,12 @@ export class Membership {
     } catch (error) {
       if (!(error instanceof Cancelled)) throw error;
     }
+  }
+
+  /** When the lease was last renewed, and whether it is held now. */
+  holding(): Holding {
+    const isHeld = this.#lease !== undefined && this.storeLost === '' && !this.#lease.lost.aborted;
+    return { incarnation: this.incarnation, renewedAtMs: this.#lease?.renewedAtMs(), isHeld };
   }
 
   /** Frees the lease at once, so that nobody waits for its end. */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Fenceability, NodeConditionType, NodeJudgement, NodeMode, type Node, type NodeCeph, type NodeCondition, type VmReport } from '@lockstep/sdk/v1';
+import { Fenceability, NodeConditionType, NodeJudgement, NodeMode, type Node, type NodeCeph, type NodeCondition, type SelfFence, type VmReport } from '@lockstep/sdk/v1';
 import { durationOf } from '../core/duration.js';
 import { MAIN_NETWORK } from '../core/records/keys.js';
 import type { Finding } from '../core/fencing/bmc-check.js';
@@ -34,6 +34,8 @@ export class NodePresence {
     private readonly reconciler: Reconciler,
     private readonly asked: {
       standing: () => Standing;
+      /** How it fences itself, as it is armed now. */
+      selfFence: () => SelfFence;
       /** What was found of the own BMC. */
       fencing: () => Finding;
       networks: Pick<NodeNetworks, 'networks' | 'bridges' | 'trouble'>;
@@ -81,9 +83,9 @@ export class NodePresence {
       networks: this.asked.networks.networks(),
       bridges: this.asked.networks.bridges(),
       ceph: this.asked.ceph(),
-      network: config.network ?? MAIN_NETWORK,
-      furtherNetworks: (config.furtherNetworks ?? []).map((network) => ({ ...network })),
-      selfFence: undefined,
+      addressNetwork: config.addressNetwork ?? MAIN_NETWORK,
+      furtherAddresses: (config.furtherAddresses ?? []).map((each) => ({ ...each })),
+      selfFence: this.asked.selfFence(),
       steady: false,
       powerDistrust: '',
     };

@@ -23,6 +23,7 @@ export class Reconciler {
   readonly #timers = new Map<string, Timer>();
   readonly #log: Logger;
   #superseded: ReadonlyMap<string, bigint> = new Map();
+  #startsHeldUntilMs = 0;
 
   constructor(
     private readonly parts: AgentParts,
@@ -30,6 +31,11 @@ export class Reconciler {
     private readonly onChange: () => void,
   ) {
     this.#log = parts.env.log.child('reconcile');
+  }
+
+  /** Starts nothing for a while: a leader is about to switch this host off. */
+  holdStarts(forMs: number): void {
+    this.#startsHeldUntilMs = this.parts.env.clock.nowMs() + forMs;
   }
 
   wishOf(vmId: string): Wish | undefined {
@@ -151,6 +157,11 @@ export class Reconciler {
     const { wish, history } = worker;
     const supersededBy = this.#superseded.get(worker.vmId);
     const step = nextStep({ domain, wish, notes, history, supersededBy, nowMs });
+    if (step.do === 'start' && nowMs < this.#startsHeldUntilMs) {
+      worker.known = { state: VmState.STOPPED, reason: 'FENCE_REQUESTED', detail: 'its host is about to be switched off' };
+      this.#kickAt(worker.vmId, this.#startsHeldUntilMs - nowMs);
+      return undefined;
+    }
     if (step.do === 'start' && step.ownAccord && !entitled) return step;
     await this.#take(worker, step, nowMs);
     worker.passed();

@@ -37,6 +37,8 @@ export interface ServiceParts {
   bmcs: BmcChecks;
   networks: NodeNetworks;
   logs: VmLogs;
+  /** Stops every VM of the cluster here; those that run still. */
+  stopAll: () => Promise<string[]>;
   incarnation: () => bigint;
   setDebug: (enabled: boolean) => void;
 }
@@ -195,6 +197,11 @@ export function agentService(agent: ServiceParts): NodeAgentServiceImplementatio
     },
 
     streamVmLog: (request, { signal }) => agent.logs.stream(request, signal),
+
+    async stopAllVms({ header }) {
+      guard.stillHighest(await guard.order(header));
+      return { runningVmIds: await agent.stopAll() };
+    },
 
     setDebug({ enabled }) {
       agent.setDebug(enabled);

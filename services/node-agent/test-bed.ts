@@ -30,7 +30,10 @@ import type { Metrics } from '../platform/metrics/metrics.js';
 import { createSeededRandom } from '../platform/random/seeded.js';
 import { createMemoryState, type MemoryState } from '../platform/state/memory.js';
 import { createEmbeddedStore, type EmbeddedStore } from '../platform/store/embedded.js';
+import { storeOn } from '../platform/store/assemble.js';
+import type { StoreDriver } from '../platform/store/driver.js';
 import type { Store } from '../platform/store/store.js';
+import type { Watchdog } from '../platform/watchdog/watchdog.js';
 import { createNodeAgent, type NodeAgent } from './agent.js';
 import type { AgentConfig } from './config.js';
 
@@ -62,6 +65,9 @@ export interface LifeOptions {
   /** Decorates the hypervisor of this life. */
   hypervisor?: (real: Hypervisor) => Hypervisor;
   store?: (real: Store) => Store;
+  /** Decorates the connection beneath the store of this life: leases are cut by it, too. */
+  driver?: (real: StoreDriver) => StoreDriver;
+  watchdog?: Watchdog;
   config?: Partial<AgentConfig>;
   metrics?: Metrics;
   ceph?: Ceph;
@@ -154,7 +160,11 @@ export class TestBed {
     const fatal: Error[] = [];
     const life = { dead: false };
     const hypervisor = host.hypervisor();
-    const realStore = this.embedded.store(name);
+    const random = createSeededRandom({ seed: `${name}/store`, clock: this.clock });
+    const realStore =
+      options.driver === undefined
+        ? this.embedded.store(name)
+        : storeOn(options.driver(this.embedded.driver(name)), { clock: this.clock, random });
     const mortal = <T extends object>(target: T): T =>
       new Proxy(target, {
         get: (object, property) => {
@@ -201,6 +211,7 @@ export class TestBed {
       hypervisor: mortal(options.hypervisor?.(hypervisor) ?? hypervisor),
       host: createHostFigures({ totalBytes: host.info.memoryBytes, links: mortal(links), ceph: options.ceph, consoles }),
       state: mortal(state),
+      watchdog: options.watchdog,
       bmcs: bmcsOf(this.bmcs),
       metrics: options.metrics,
       loopDelayMs: options.loopDelayMs,

@@ -10,6 +10,7 @@ import type { Random } from './random/random.js';
 import type { Peers } from './rpc/peers.js';
 import type { DurableState } from './state/state.js';
 import type { Store } from './store/store.js';
+import type { Watchdog } from './watchdog/watchdog.js';
 
 /**
  * Reports that a named point of the code was reached and goes on when the answer comes. In production it answers in the
@@ -40,6 +41,8 @@ export interface AgentEnv extends Env {
   hypervisor: Hypervisor;
   host: Host;
   state: DurableState;
+  /** What resets this host when it is fed no more; absent: nothing does. */
+  watchdog?: Watchdog | undefined;
   /** The BMCs of all nodes, the own one among them. */
   bmcs: Bmcs;
   /** The longest time the event loop was held up since the last call, in milliseconds. Absent: not measured. */

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Cluster, LeaderRole, type Leader } from '@lockstep/sdk/v1';
 import { isTerminal } from '../core/migration/transitions.js';
-import { leaderCodec } from '../core/records/codec.js';
+import { isFenceEnded } from '../core/fencing/transitions.js';
+import { armingCodec, fenceActionCodec, leaderCodec } from '../core/records/codec.js';
 import { keys } from '../core/records/keys.js';
 import type { LeaderView } from '../membership/leadership.js';
 import type { Env } from '../platform/env.js';
@@ -23,6 +24,7 @@ export async function clusterOf(env: Env, self: LeaderView, { leading }: LeaderD
     vmsTotal: leading.vms.size,
     vmsRunning: nodes.reduce((sum, { figures }) => sum + (figures?.vmsRunning ?? 0), 0),
     migrationsOpen: leading.migrations.all().filter(({ record }) => !isTerminal(record.state)).length,
+    ...(await fencingOf(env)),
     overprovisioned: isOverprovisioned(nodes),
     options: leading.options,
     version: VERSION,
@@ -35,6 +37,17 @@ function isOverprovisioned(nodes: ReturnType<typeof nodesNow>): boolean {
   const sum = (of: 'totalBytes' | 'provisionedBytes'): bigint =>
     nodes.reduce((all, { figures }) => all + (figures?.memory?.[of] ?? 0n), 0n);
   return sum('provisionedBytes') > sum('totalBytes');
+}
+
+/** What the Fencer's records say: they are read, as another leader writes them. */
+async function fencingOf(env: Env): Promise<Pick<Cluster, 'arming' | 'fenceActionsOpen'>> {
+  const entry = await readEntry(env, keys.arming);
+  const { entries } = await env.store.list(keys.fenceActions);
+  const open = entries.filter(({ value, index }) => !isFenceEnded(fenceActionCodec.decode(value, index).state));
+  return {
+    arming: entry === undefined ? undefined : armingCodec.decode(entry.value, entry.index),
+    fenceActionsOpen: open.length,
+  };
 }
 
 async function leaderOf(env: Env, role: keyof typeof ROLES): Promise<Leader> {

@@ -43,17 +43,6 @@ const OTHER_SCHEDULER_POINTS = [
   'scheduler/relocation/left',
 ] as const;
 
-/** Around each deed of a fence action, and after each write of its record. */
-const FENCER_POINTS = [
-  'fencer/requested',
-  'fencer/running',
-  'fencer/power-off/noted',
-  'fencer/power-off/done',
-  'fencer/read-back',
-  'fencer/confirmed',
-  'fencer/power-on/noted',
-] as const;
-
 /** Before and after each phase of libvirt, and between what an agent writes down and what it does. */
 const AGENT_POINTS = [
   'agent/joined',
@@ -83,6 +72,17 @@ const AGENT_POINTS = [
   'agent/reconcile/destroy',
   'agent/reconcile/undefine',
   'agent/reconcile/surrender',
+] as const;
+
+/** The Fencer has written or done something of a fence action: at each of them its leader may die. */
+const FENCER_POINTS = [
+  'fencer/requested',
+  'fencer/running',
+  'fencer/power-off/noted',
+  'fencer/power-off/done',
+  'fencer/read-back',
+  'fencer/confirmed',
+  'fencer/power-on/noted',
 ] as const;
 
 /**

@@ -2,6 +2,7 @@
 import { DisarmMode, FenceActionState, SelfFenceMode, type FenceAction } from '@lockstep/sdk/v1';
 import { describe, expect, it } from 'vitest';
 import { durationOf } from '../../core/duration.js';
+import { POINTS } from '../../core/migration/points.js';
 import { nodeCodec } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
 import { callContext, createWorld, type World } from '../../membership/test-world.js';
@@ -113,11 +114,11 @@ describe('a node that dies', () => {
     expect(uncertain.reason).toBe('PROOF_MISSING');
     expect(uncertain.detail).toContain('does not answer');
     expect(uncertain.detail).toContain('no watchdog is armed');
-    await clock.advance(3_600_000);
+    await clock.advance(300_000);
     expect(recoveries).toEqual([]);
     expect(await fencedBy('h1')).toBe('');
     const [waiting] = await actions(fencer);
-    expect(waiting?.attempts.length).toBeGreaterThan(20);
+    expect(waiting?.attempts.length).toBeGreaterThan(10);
     expect(waiting?.attempts.length).toBeLessThanOrEqual(60);
     const word = { node: 'h1', confirmNode: 'h1', reason: 'I pulled its plug' };
     await expect(
@@ -235,10 +236,7 @@ describe('the brake', () => {
 });
 
 describe('ancestor 20: the leader dies in mid-fence', () => {
-  const points = [
-    ...['fencer/requested', 'fencer/running', 'fencer/power-off/noted', 'fencer/power-off/done'],
-    ...['fencer/read-back', 'fencer/confirmed'],
-  ];
+  const points = POINTS.filter((point) => point.startsWith('fencer/'));
 
   it.each(points)('at %s, and the next one finishes it; off at most twice, on at most once', async (point) => {
     const world = await cluster(['h1', 'h2', 'h3'], { settle: 0 });
@@ -276,7 +274,8 @@ describe('ancestor 20: the leader dies in mid-fence', () => {
     await clock.advance(120_000);
     expect(await fencedBy('h1')).toBe(action.id);
     expect(switched.filter((deed) => deed === 'off').length).toBeLessThanOrEqual(2);
-    expect(switched.filter((deed) => deed === 'on').length).toBe(1);
+    // Written down and not done: nobody knows, so that nobody does it again.
+    expect(switched.filter((deed) => deed === 'on').length).toBe(point === 'fencer/power-on/noted' ? 0 : 1);
     await close(second);
   });
 });

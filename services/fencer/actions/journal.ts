@@ -6,6 +6,7 @@ import { ATTEMPTS, isPowerDeed } from '../../core/fencing/ladder.js';
 import { fenceMayFollow, isFenceEnded } from '../../core/fencing/transitions.js';
 import { fenceActionCodec, nodeCodec, type Stored } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
+import { subjects } from '../../membership/events.js';
 import { readEntry, retryLost } from '../../membership/ledger.js';
 import { noteRequest } from '../../membership/requests.js';
 import type { TxnOp } from '../../platform/store/store.js';
@@ -190,14 +191,14 @@ export class FenceJournal {
   }
 }
 
-export const about = ({ node }: FenceAction): { subject: string } => ({ subject: `nodes/${node}` });
+export const about = ({ node }: FenceAction): { subject: string } => ({ subject: subjects.node(node) });
 
 export function joinedAgain({ node, incarnation }: FenceAction): string {
   return `${node} joined again; incarnation ${String(incarnation)}, which this action is about, is over`;
 }
 
 /** Whether the host's power may have been switched. */
-export function hasSwitched({ attempts }: FenceAction): boolean {
+export function hasSwitched({ attempts }: Pick<FenceAction, 'attempts'>): boolean {
   return attempts.some(({ rung }) => isPowerDeed(rung));
 }
 

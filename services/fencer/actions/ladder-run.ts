@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-import { EventSeverity, FenceActionState, LeaderRole, SelfFenceMode, type FenceAction } from '@lockstep/sdk/v1';
+import { EventSeverity, FenceActionState, LeaderRole, NodeJudgement, SelfFenceMode, type FenceAction } from '@lockstep/sdk/v1';
 import { milliseconds } from '../../core/duration.js';
 import { ATTEMPTS, planOf, type Rung } from '../../core/fencing/ladder.js';
 import { proofByExpiryMs } from '../../core/fencing/self-fence.js';
+import type { RuleName } from '../../core/judgement/judge.js';
 import { seconds } from '../../core/judgement/throws.js';
 import { createBackOff, isAborted, pauseUnlessAborted } from '../../membership/back-off.js';
 import type { NodeView } from '../../membership/node-streams.js';
@@ -12,7 +13,10 @@ import type { PowerDevice } from '../../platform/power/power.js';
 import { ladderOf, type FencerLeading } from '../leading.js';
 import { wordsOf } from '../sight/looks.js';
 import { checkOwner, nameOf, readOwnPower } from '../sight/power-reads.js';
-import { about, ActionEnded, joinedAgain, type FenceJournal } from './journal.js';
+import { about, ActionEnded, hasSwitched, joinedAgain, type FenceJournal } from './journal.js';
+
+const READS_ON = 'it is on';
+const POWER_RULE: RuleName = 'power is off';
 
 /** What a rung came to: a proof, or what is missing for one. */
 type Outcome = { proof: string } | { missing: string; againInMs?: number };
@@ -61,6 +65,7 @@ export class LadderRun {
     const missing: string[] = [];
     let againInMs: number | undefined;
     await this.#settleIf(await this.#readsOff(devices));
+    await this.#stillDead();
     for (const rung of planOf(ladderOf(this.leading, action.node), devices.length)) {
       await this.#stillWanted();
       const outcome = await this.#climb(rung, devices);
@@ -102,7 +107,7 @@ export class LadderRun {
     let outcome: Outcome;
     try {
       const state = await readOwnPower(device, this.#view().record.hostUuid, this.#call());
-      outcome = state === 'off' ? await this.#believed(device, 'was off already') : { missing: 'it is on' };
+      outcome = state === 'off' ? await this.#believed(device, 'was off already') : { missing: READS_ON };
     } catch (error) {
       outcome = { missing: wordsOf(error) };
     }
@@ -253,6 +258,17 @@ export class LadderRun {
     if (signs.length === 0) return;
     await this.journal.end(this.id, 'SIGNS_OF_LIFE', `${action.node} lives: ${signs.join(' and ')}`);
     throw new ActionEnded('it lives');
+  }
+
+  /** What was taken for dead by its power alone, and reads on now, gets all its throws before it is switched off. */
+  async #stillDead(): Promise<void> {
+    const { node, automatic, requestReason, attempts } = this.#action();
+    if (!automatic || !requestReason.startsWith(POWER_RULE) || hasSwitched({ attempts })) return;
+    const isDead = this.leading.judging.verdictOf(node)?.judgement === NodeJudgement.DEAD_UNPROVEN;
+    const reading = attempts.at(-1);
+    if (isDead || reading?.rung !== ATTEMPTS.readPower || reading.detail !== READS_ON) return;
+    await this.journal.end(this.id, 'SIGNS_OF_LIFE', `the power of ${node} reads on again`);
+    throw new ActionEnded('its power is on');
   }
 
   #action(): FenceAction {

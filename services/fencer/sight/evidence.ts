@@ -77,6 +77,7 @@ function powerOffOf(view: NodeView, { nowMs }: Observer, sights: Sights): string
   if (power?.state !== 'off' || nowMs - power.endedAtMs > POWER_FRESH_MS || view.record.powerDistrust !== '') {
     return undefined;
   }
+  if (power.incarnation !== view.record.incarnation) return undefined;
   const spokeAtMs = lastWordAtMs(view, sights);
   return spokeAtMs !== undefined && spokeAtMs >= power.startedAtMs ? undefined : power.detail;
 }

@@ -130,6 +130,6 @@ export class PeerProbes {
 
 /** All networks over which a node says it can be reached. */
 function addressesOf({ record }: NodeView): { network: string; address: string }[] {
-  const main = { network: record.network === '' ? MAIN_NETWORK : record.network, address: record.address };
-  return [main, ...record.furtherNetworks].filter(({ address }) => address !== '');
+  const main = { network: record.addressNetwork === '' ? MAIN_NETWORK : record.addressNetwork, address: record.address };
+  return [main, ...record.furtherAddresses].filter(({ address }) => address !== '');
 }

@@ -14,6 +14,8 @@ const AGAIN_AFTER_MS = 3_000;
 export interface PowerReading {
   /** Undefined: none of them could tell. */
   state: PowerState | undefined;
+  /** In which life of the node it was read: what was off before it joined says nothing about it now. */
+  incarnation: bigint;
   startedAtMs: number;
   endedAtMs: number;
   /** One line, never a secret. */
@@ -61,7 +63,7 @@ export class PowerReads {
         told.push(wordsOf(error));
       }
     }
-    this.#readings.set(name, { state, startedAtMs, endedAtMs: env.clock.nowMs(), detail: told.join('; ') });
+    this.#readings.set(name, { state, incarnation: record.incarnation, startedAtMs, endedAtMs: env.clock.nowMs(), detail: told.join('; ') });
     this.#busy.delete(name);
   }
 }

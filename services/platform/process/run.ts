@@ -16,7 +16,7 @@ import { createLogger, type RootLogger } from '../log/pino.js';
 import { createPrometheusMetrics } from '../metrics/prometheus.js';
 import { systemRandom } from '../random/system.js';
 import { createPeers } from '../rpc/peers-grpc.js';
-import { serve, type ServedService } from '../rpc/server.js';
+import { serve, type RpcServer, type ServedService } from '../rpc/server.js';
 import { createConsulStore } from '../store/consul.js';
 import type { ConsulTls } from '../store/consul-http.js';
 import { measuredStore } from '../store/measured.js';
@@ -45,6 +45,8 @@ export type CommonConfig = z.output<z.ZodObject<typeof commonKeys>>;
 /** A service that was put together and waits for calls. */
 export interface RunningService {
   services: readonly ServedService[];
+  /** Further addresses, host:port, at which the same is served. */
+  alsoListen?: readonly string[];
   /** Begins its work, once it can be called; `address` is where the others reach it. */
   start(address: string): void;
   /** Why it cannot do its work now, e.g. that nobody leads; empty where it can. */
@@ -93,13 +95,11 @@ export async function runService<S extends z.ZodType<CommonConfig>>(service: Ser
     metrics,
   };
   const running = await service.build(env, config, log);
-  const server = await serve({
-    listen: config.listen,
-    services: running.services,
-    log,
-    tls: config.tls,
-    insecure: config.insecure,
-  });
+  const { services, alsoListen = [] } = running;
+  const listening = (listen: string): Promise<RpcServer> =>
+    serve({ listen, services, log, tls: config.tls, insecure: config.insecure });
+  const server = await listening(config.listen);
+  const further = await Promise.all(alsoListen.map(listening));
   log.log('s', `${service.name} of ${config.node} listens at ${server.address}`);
   running.start(config.advertise ?? server.address);
   const { name } = service;
@@ -108,7 +108,7 @@ export async function runService<S extends z.ZodType<CommonConfig>>(service: Ser
   await stopSignal();
   log.info('stops');
   const told = notifier.stopping();
-  await server.close();
+  await Promise.all([server, ...further].map((each) => each.close()));
   await running.close();
   await monitoring.close();
   await told;

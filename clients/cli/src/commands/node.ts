@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Command } from 'commander';
 import { nameArgument } from '../arguments.js';
+import { addNodeFenceCommand } from './fence.js';
 import { nodeView, nodeWithVmsView } from '../output/views/node.js';
 import { withCluster } from '../run.js';
 import type { Terminal } from '../terminal.js';
@@ -27,4 +28,6 @@ export function addNodeCommands(program: Command, terminal: Terminal): void {
         printer.details(nodeWithVmsView, await cluster.scheduler.getNode({ name }));
       });
     });
+
+  addNodeFenceCommand(node, terminal);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { Fenceability, MigrationState, NodeJudgement, NodeMode, VmDesired, VmState } from '@lockstep/sdk/v1';
+import type { Fenceability, FenceActionState, MigrationState, NodeJudgement, NodeMode, VmDesired, VmState } from '@lockstep/sdk/v1';
 import { NONE } from './units.js';
 
 /** A generated enum: its words and their numbers. */
@@ -21,7 +21,8 @@ type StateWord =
   | Words<typeof MigrationState>
   | Words<typeof NodeJudgement>
   | Words<typeof NodeMode>
-  | Words<typeof Fenceability>;
+  | Words<typeof Fenceability>
+  | Words<typeof FenceActionState>;
 
 export type Colour = 'green' | 'yellow' | 'red' | 'cyan' | 'dim';
 
@@ -55,6 +56,11 @@ const COLOUR_OF_STATE = {
   SUCCEEDED: 'green',
   ABORTED: 'yellow',
   FAILED: 'red',
+  // fence actions
+  REQUESTED: 'yellow',
+  HELD: 'red',
+  CONFIRMED: 'green',
+  CANCELLED: 'dim',
   // nodes
   ALIVE: 'green',
   LEAVING: 'yellow',

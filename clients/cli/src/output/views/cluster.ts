@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Cluster, LeaderRole, type Leader } from '@lockstep/sdk/v1';
+import { Cluster, DisarmMode, LeaderRole, type Leader } from '@lockstep/sdk/v1';
 import type { View } from '../print.js';
 import { renderFacts, type Facts } from '../table.js';
 import { formatDuration } from '../units.js';
-import type { Colour } from '../words.js';
+import { wordOf, type Colour } from '../words.js';
 
 const ROLES = [
   ['Scheduler', LeaderRole.SCHEDULER],
@@ -13,6 +13,16 @@ const ROLES = [
 function leaderFact(label: string, leader: Leader | undefined): readonly [string, string, Colour | undefined] {
   if (leader === undefined || leader.address === '') return [label, 'nobody leads', 'red'];
   return [label, `${leader.name} at ${leader.address}, leader epoch ${leader.leaderEpoch.toString()}`, undefined];
+}
+
+const isDisarmed = ({ arming }: Cluster): boolean => arming !== undefined && arming.mode !== DisarmMode.UNSPECIFIED;
+
+/** Whether the Fencer may act, and what it is at. */
+function fencingOf(cluster: Cluster): string {
+  const { arming, fenceActionsOpen } = cluster;
+  const open = fenceActionsOpen === 0 ? '' : `, ${String(fenceActionsOpen)} fence actions open`;
+  if (arming === undefined || !isDisarmed(cluster)) return `armed${open}`;
+  return `disarmed (${wordOf(DisarmMode, arming.mode).toLowerCase()}) by ${arming.by}: ${arming.reason}${open}`;
 }
 
 function factsOf(cluster: Cluster): Facts {
@@ -32,6 +42,7 @@ function factsOf(cluster: Cluster): Facts {
     ],
     ['VMs', `${String(cluster.vmsRunning)} of ${String(cluster.vmsTotal)} running`],
     ['Migrations', `${String(cluster.migrationsOpen)} open`],
+    ['Fencing', fencingOf(cluster), isDisarmed(cluster) ? 'red' : undefined],
     ['Memory', cluster.overprovisioned ? 'more provisioned than there is' : '', 'red'],
     ['Version', cluster.version],
   ];

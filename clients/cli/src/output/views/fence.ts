@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import {
   EvidenceSource,
+  FenceAction,
+  FenceActionState,
+  FenceAttempt,
   Fenceability,
   NodeEvidence,
   NodeJudgement,
@@ -9,7 +12,7 @@ import {
 } from '@lockstep/sdk/v1';
 import type { View } from '../print.js';
 import { renderFacts, type Column } from '../table.js';
-import { formatDuration, NONE } from '../units.js';
+import { formatAge, formatDuration, NONE } from '../units.js';
 import { colourOfState, wordOf } from '../words.js';
 
 const judgementOf = (evidence: NodeEvidence): string => wordOf(NodeJudgement, evidence.judgement);
@@ -65,6 +68,66 @@ export const evidenceView: View<NodeEvidence> = {
     const parts = [facts];
     if (evidence.evidence.length > 0) parts.push(page.table(observationColumns, evidence.evidence));
     if (evidence.fenceabilityChecks.length > 0) parts.push(page.table(checkColumns, evidence.fenceabilityChecks));
+    return parts.join('\n');
+  },
+};
+
+const actionState = (action: FenceAction): string => wordOf(FenceActionState, action.state);
+
+const actionColumns = (nowMs: number): readonly Column<FenceAction>[] => [
+  { header: 'ID', text: (action) => action.id },
+  { header: 'NODE', text: (action) => action.node },
+  { header: 'STATE', text: actionState, colour: (action) => colourOfState(actionState(action)) },
+  { header: 'REASON', text: (action) => action.reason },
+  { header: 'AGE', text: (action) => formatAge(action.createTime, nowMs), align: 'right' },
+  { header: 'ASKED BY', text: (action) => action.requestedBy, wide: true },
+  { header: 'DETAIL', text: (action) => action.detail, shrinks: true },
+];
+
+const attemptColumns: readonly Column<FenceAttempt>[] = [
+  { header: 'RUNG', text: (attempt) => attempt.rung },
+  { header: 'DEVICE', text: (attempt) => attempt.device },
+  {
+    header: 'OK',
+    text: (attempt) => (attempt.proven ? 'yes' : 'no'),
+    colour: (attempt) => (attempt.proven ? 'green' : undefined),
+  },
+  { header: 'TOOK', text: (attempt) => formatDuration(attempt.duration), align: 'right' },
+  { header: 'DETAIL', text: (attempt) => attempt.detail, shrinks: true },
+];
+
+export const fenceAttemptView: View<FenceAttempt> = {
+  columns: () => attemptColumns,
+  name: (attempt) => attempt.rung,
+  toJson: (attempt) => FenceAttempt.toJSON(attempt),
+};
+
+export const fenceActionView: View<FenceAction> = {
+  columns: actionColumns,
+  name: (action) => action.id,
+  toJson: (action) => FenceAction.toJSON(action),
+  details: (action, page) => {
+    const state = actionState(action);
+    const facts = renderFacts(
+      [
+        ['Fence action', action.id],
+        ['Node', `${action.node}, incarnation ${action.incarnation.toString()}`],
+        ['State', state, colourOfState(state)],
+        ['Reason', action.reason],
+        ['Detail', action.detail],
+        ['Asked by', action.requestedBy],
+        ['Asked why', action.requestReason],
+        ['Released', action.released],
+        ['Proof', action.proof, 'green'],
+        ['Recovery', action.recovered ? 'the Scheduler took the proof' : ''],
+      ],
+      page.paint,
+    );
+    const parts = [facts];
+    if (action.attempts.length > 0) parts.push(page.table(attemptColumns, action.attempts));
+    if (action.evidence !== undefined && action.evidence.evidence.length > 0) {
+      parts.push(page.table(observationColumns, action.evidence.evidence));
+    }
     return parts.join('\n');
   },
 };
