@@ -17,7 +17,7 @@ beforeEach(async () => {
   await desk.open();
 });
 
-async function ask(vm: string, targetNode: string, mode = MigrationMode.LIVE_ONLY): Promise<Migration> {
+async function ask(vm: string, targetNode: string, mode: MigrationMode = MigrationMode.LIVE_ONLY): Promise<Migration> {
   const requestId = `ancestor-${String((count += 1))}`;
   const { migration } = await desk.ask((api) => api.createMigration({ vm, targetNode, mode, requestId }));
   if (migration === undefined) throw new Error('no migration in the answer');
