@@ -7,7 +7,7 @@
 wanted_packages='
   libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils qemu-block-extra
   spin gcc libc6-dev openipmi ipmitool iproute2 iptables binutils systemd
-  prometheus ceph-mon ceph-osd ceph-mgr ceph-common
+  prometheus
   python3-grpcio python3-protobuf protobuf-compiler protobuf-compiler-grpc libprotobuf-dev'
 
 consul_cache=${LOCKSTEP_CACHE:-/var/cache/lockstep}/consul

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { StreamVmLogRequest, StreamVmLogResponse } from '@lockstep/sdk/v1';
-import { consoleOf, type ConsolePlace } from '../core/domain-xml/console.js';
+import { consoleOf, type ConsolePlace } from '../core/domain-xml/console-place.js';
 import { invalidField, LockstepError } from '../core/errors/catalogue.js';
 import { sleep, withDeadline } from '../platform/clock/clock.js';
 import { CALL_MS } from './config.js';

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect, it } from 'vitest';
-import { consoleOf } from './console.js';
+import { consoleOf } from './console-place.js';
 
 const domain = (devices: string): string => `<domain><devices>${devices}</devices></domain>`;
 
