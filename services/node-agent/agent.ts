@@ -8,6 +8,7 @@ import { BmcChecks } from './bmc-checks.js';
 import { DEFAULT_TIMING, type AgentConfig } from './config.js';
 import { DurableMemory } from './durable-memory.js';
 import { FactsReader } from './facts-reader.js';
+import { Leaving } from './leaving.js';
 import { Membership } from './membership.js';
 import { SourceRole } from './migration/source.js';
 import { TargetRole } from './migration/target.js';
@@ -40,6 +41,11 @@ export interface NodeAgent {
   notReady(): string;
   /** Why its work has come to a stop; empty while ticks succeed. */
   notLive(): string;
+  /**
+   * To be called first when the process is told to end, while the service is still served: where the whole host goes
+   * down, has its VMs taken away or stopped, as the cluster's policy says. Otherwise resolves at once.
+   */
+  leave(): Promise<void>;
   /** Ends orderly: leaves the cluster, touches no running VM. A guest prepared here, unfinished, is destroyed. */
   stop(): Promise<void>;
 }
@@ -61,6 +67,7 @@ export async function createNodeAgent(env: AgentEnv, config: AgentConfig, option
     start: () => { life.start(); },
     notReady: () => life.notReady(),
     notLive: () => life.notLive(),
+    leave: () => life.leave(),
     stop: () => life.stop(),
   };
 }
@@ -71,6 +78,7 @@ class AgentLife {
   readonly #parts: AgentParts;
   readonly #view: NodeView;
   readonly #reconciler: Reconciler;
+  readonly #leaving: Leaving;
   readonly #membership: Membership;
   readonly #presence: NodePresence;
   readonly #watchers: Watchers;
@@ -98,6 +106,7 @@ class AgentLife {
     };
     this.#view = new NodeView(parts, changed);
     this.#reconciler = new Reconciler(parts, changed);
+    this.#leaving = new Leaving(parts, this.#view, this.#reconciler, changed);
     this.#membership = new Membership({
       env,
       config,
@@ -111,6 +120,7 @@ class AgentLife {
     this.#presence = new NodePresence(parts, this.#view, this.#reconciler, {
       standing: () => this.#membership,
       fencing: () => this.#bmcs.own,
+      leaving: () => this.#leaving.word,
     });
     this.#watchers = new Watchers(env.clock, this.#presence, timing.heartbeatMs, (latenessMs) => {
       metrics.late('heartbeat', latenessMs);
@@ -159,6 +169,11 @@ class AgentLife {
     const { env, timing } = this.#parts;
     const sinceMs = env.clock.nowMs() - this.#tickedAtMs;
     return sinceMs <= TICKS_LIMIT * timing.tickMs ? '' : `no tick succeeded for ${String(Math.round(sinceMs))} ms`;
+  }
+
+  async leave(): Promise<void> {
+    const goingDown = (await this.#parts.env.shutdown?.goingDown()) ?? 'no';
+    if (goingDown !== 'no') await this.#leaving.leave(goingDown);
   }
 
   async stop(): Promise<void> {

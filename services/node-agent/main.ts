@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { systemClock } from '../platform/clock/system.js';
 import type { Env } from '../platform/env.js';
 import { createProcHost } from '../platform/host/proc.js';
+import { createSystemdShutdown } from '../platform/host/shutdown.js';
 import type { Hypervisor } from '../platform/hypervisor/hypervisor.js';
 import { createLibvirtHypervisor } from '../platform/hypervisor/libvirt.js';
 import { measuredHypervisor } from '../platform/hypervisor/measured.js';
@@ -80,6 +81,7 @@ await runService({
         hypervisor: hypervisorOf(env, config),
         host: createProcHost(),
         state: await openFileState({ folder: config.stateDir }),
+        shutdown: createSystemdShutdown(),
         bmcs: await loadBmcs(config.bmcFile, systemClock),
         loopDelayMs: () => loopDelay.worstMs(),
       },
@@ -108,6 +110,7 @@ await runService({
       },
       notReady: () => agent.notReady(),
       notLive: () => agent.notLive(),
+      leave: () => agent.leave(),
       close: () => agent.stop(),
     };
   },

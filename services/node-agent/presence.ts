@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Fenceability, NodeConditionType, NodeJudgement, NodeMode, type Node, type NodeCondition, type VmReport } from '@lockstep/sdk/v1';
+import { Fenceability, NodeConditionType, NodeJudgement, NodeMode, type Node, type NodeCondition, type NodeLeaving, type VmReport } from '@lockstep/sdk/v1';
 import { durationOf } from '../core/duration.js';
 import type { Finding } from '../core/fencing/bmc-check.js';
 import type { AgentParts } from './parts.js';
@@ -34,6 +34,8 @@ export class NodePresence {
       standing: () => Standing;
       /** What was found of the own BMC. */
       fencing: () => Finding;
+      /** Its word that the host goes down. */
+      leaving: () => NodeLeaving | undefined;
     },
   ) {}
 
@@ -41,6 +43,7 @@ export class NodePresence {
     const { config } = this.parts;
     const standing = this.asked.standing();
     const fencing = this.asked.fencing();
+    const leaving = this.asked.leaving();
     const { memory, cpu, vmsRunning, vmsTotal } = this.view.figures();
     const notReadyReason = this.#notReady(standing);
     return {
@@ -49,7 +52,7 @@ export class NodePresence {
       address: config.address,
       incarnation: standing.incarnation ?? 0n,
       mode: NodeMode.UNSPECIFIED,
-      judgement: NodeJudgement.UNSPECIFIED,
+      judgement: leaving === undefined ? NodeJudgement.UNSPECIFIED : NodeJudgement.LEAVING,
       judgementDetail: '',
       fencedBy: '',
       ready: notReadyReason === '',
@@ -73,7 +76,7 @@ export class NodePresence {
       agentVersion: config.version,
       hypervisorVersion: this.view.info?.version ?? '',
       etag: '',
-      leaving: undefined,
+      leaving,
     };
   }
 

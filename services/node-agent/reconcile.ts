@@ -8,7 +8,7 @@ import type { Logger } from '../platform/log/log.js';
 import { CALL_MS } from './config.js';
 import { reasonOf } from './hypervisor-errors.js';
 import type { AgentParts } from './parts.js';
-import { nextStep, type Step, type Wish } from './vm-step.js';
+import { nextStep, type Step, type StepInput, type Wish } from './vm-step.js';
 import { VmWorker, type KnownBetter } from './vm-worker.js';
 
 /** Far more steps than any way from one state to another has. */
@@ -23,6 +23,8 @@ export class Reconciler {
   readonly #timers = new Map<string, Timer>();
   readonly #log: Logger;
   #superseded: ReadonlyMap<string, bigint> = new Map();
+  /** The host goes down. */
+  leaving: StepInput['leaving'] = 'no';
 
   constructor(
     private readonly parts: AgentParts,
@@ -150,7 +152,8 @@ export class Reconciler {
     const notes = memory.notes(worker.vmId);
     const { wish, history } = worker;
     const supersededBy = this.#superseded.get(worker.vmId);
-    const step = nextStep({ domain, wish, notes, history, supersededBy, nowMs });
+    const { leaving } = this;
+    const step = nextStep({ domain, wish, notes, history, supersededBy, leaving, nowMs });
     if (step.do === 'start' && step.ownAccord && !entitled) return step;
     await this.#take(worker, step, nowMs);
     worker.passed();
