@@ -40,6 +40,15 @@ export default defineConfig({
       {
         root,
         test: {
+          name: 'model',
+          include: ['test/model/**/*.test.ts'],
+          exclude,
+          testTimeout: 900_000,
+        },
+      },
+      {
+        root,
+        test: {
           name: 'lab',
           include: ['test/lab/**/*.test.ts'],
           exclude,

@@ -6,14 +6,16 @@ import type { Lab } from './layout.js';
 
 // The lab for programs: tests, the demo and the benchmarks.
 
-export { setBmcMode, chassisPower, credentialsOf, type BmcMode } from './bmc.js';
+export { bmcMode, setBmcMode } from './bmc.js';
+export { chassisPower, credentialsOf, ipmiPort, type DeviceName } from './bmc-device.js';
+export { bmcModeNames, bmcModes, type BmcMode } from './bmc-modes.js';
 export { consulLeader, consulPort } from './consul.js';
 export { ports, serversOf } from './configs.js';
 export { checkContinuity, formatCount, type Continuity, type SerialOutput } from './counter.js';
-export { closeDisk, generationOf, openDisk, type Disk } from './disks.js';
+export { closeDisk, generationOf, lockedDisk, openDisk, type Disk, type LockedDisk } from './disks.js';
 export { LabError } from './errors.js';
 export { ensureImage, guestXml, serialFile, type Guest, type GuestKind } from './guests.js';
-export { inside, isBooted, isPoweredOn, processesOf } from './host.js';
+export { inside, isBooted, isPoweredOn, logFileOf, processesOf } from './host.js';
 export { hostNamed, layout, type HostLayout, type Lab } from './layout.js';
 export { attemptVirsh, libvirtUri, virsh } from './libvirtd.js';
 export { limit, plug } from './network.js';
@@ -21,6 +23,7 @@ export { killPart, signalPart, startPart, awaitPart, partNamed, partState } from
 export { attempt, run, until, type Outcome } from './shell.js';
 export { status, type HostStatus } from './status.js';
 export { crashHost, down, power, startHost, up, type UpOptions } from './up.js';
+export { watchdogDevice, watchdogSeconds } from './watchdog.js';
 
 /** Checks what a guest printed on all hosts together. */
 export function continuityOf(lab: Lab, guest: string): Continuity {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { join } from 'node:path';
 import { stringify } from 'yaml';
-import { credentialsOf } from './bmc.js';
+import { credentialsOf } from './bmc-device.js';
 import { consulPort } from './consul.js';
 import type { HostLayout, Lab } from './layout.js';
 

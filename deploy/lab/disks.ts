@@ -15,6 +15,12 @@ export interface Disk {
   socket: string;
 }
 
+/** A disk that every host reaches and one QEMU alone may write to: QEMU's image locks see to that. */
+export interface LockedDisk {
+  name: string;
+  file: string;
+}
+
 const folderOf = (lab: Lab) => join(lab.sharedDir, 'disks');
 const fileOf = (lab: Lab, name: string) => join(folderOf(lab), `${name}.raw`);
 const pidFileOf = (lab: Lab, name: string) => join(folderOf(lab), `${name}.pid`);
@@ -35,8 +41,17 @@ export async function openDisk(lab: Lab, name: string): Promise<Disk> {
   return { name, socket };
 }
 
+/** Makes an empty disk that is a file. All hosts share a kernel, and with it QEMU's locks. */
+export function lockedDisk(lab: Lab, name: string): LockedDisk {
+  mkdirSync(folderOf(lab), { recursive: true });
+  const file = fileOf(lab, name);
+  writeFileSync(file, '');
+  truncateSync(file, diskBytes);
+  return { name, file };
+}
+
 /** What the guest wrote last: its boot in the highest byte, its count in the rest; 0 where it wrote nothing. */
-export function generationOf(lab: Lab, { name }: Disk): number {
+export function generationOf(lab: Lab, { name }: Pick<Disk, 'name'>): number {
   const file = openSync(fileOf(lab, name), 'r');
   try {
     const word = Buffer.alloc(4);

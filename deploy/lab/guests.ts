@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Disk } from './disks.js';
+import type { Disk, LockedDisk } from './disks.js';
 import { LabError } from './errors.js';
 import { readIfThere, writeWhole } from './files.js';
 import type { HostLayout, Lab } from './layout.js';
@@ -17,7 +17,7 @@ import { run } from './shell.js';
 export type GuestKind =
   | { kind: 'counter' }
   | { kind: 'dirty'; dirtyMib: number; dirtyMibPerSecond: number }
-  | { kind: 'generation'; disk: Disk };
+  | { kind: 'generation'; disk: Disk | LockedDisk };
 
 export type Guest = GuestKind & {
   name: string;
@@ -67,11 +67,20 @@ function memoryBeside(guest: GuestKind): number {
 /** Storage that both hosts reach: libvirt refuses to move a guest with a disk on what only one of them has. */
 function diskXml(guest: GuestKind): string {
   if (guest.kind !== 'generation') return '';
+  const { disk } = guest;
+  if ('file' in disk) {
+    return `
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='raw' cache='none'/>
+      <source file='${disk.file}'/>
+      <target dev='hda' bus='ide'/>
+    </disk>`;
+  }
   return `
     <disk type='network' device='disk'>
       <driver name='qemu' type='raw' cache='none'/>
       <source protocol='nbd'>
-        <host transport='unix' socket='${guest.disk.socket}'/>
+        <host transport='unix' socket='${disk.socket}'/>
       </source>
       <target dev='hda' bus='ide'/>
     </disk>`;

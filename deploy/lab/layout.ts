@@ -28,6 +28,8 @@ export interface HostLayout {
   /** The root namespace's end of each of its two cables. */
   links: Record<NetworkName, string>;
   bmcAddress: string;
+  /** Of its second power device, which is there in one mode of the first only. */
+  secondBmcAddress: string;
   libvirtSocket: string;
 }
 
@@ -118,6 +120,7 @@ function hostOf(lab: string, stateDir: string, networks: Lab['networks'], number
     addresses: { a: addressIn(networks.a, number), b: addressIn(networks.b, number) },
     links: { a: `${lab}a${number}`, b: `${lab}b${number}` },
     bmcAddress: addressIn(networks.b, 100 + number),
+    secondBmcAddress: addressIn(networks.b, 110 + number),
     libvirtSocket,
   };
 }

@@ -1,8 +1,10 @@
 #!/usr/bin/env node
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
-import { bmcModes, setBmcMode, type BmcMode } from './bmc.js';
+import { bmcModeNames, bmcModes } from './bmc-modes.js';
+import { setBmcMode } from './bmc.js';
 import { requireOwn, requireUp } from './claim.js';
 import { LabError } from './errors.js';
 import { inside, logFileOf } from './host.js';
@@ -134,11 +136,14 @@ program
 
 program
   .command('bmc <host> <mode>')
-  .description(`how its BMC behaves: ${bmcModes.join(', ')}`)
-  .action(async (name: string, wanted: string) => {
-    const mode = bmcModes.find((known): known is BmcMode => known === wanted);
-    if (mode === undefined) throw new LabError(`there is no mode "${wanted}"`, `the modes are ${bmcModes.join(', ')}`);
+  .description('how its BMC behaves')
+  .addHelpText('after', `\nModes:\n${Object.entries(bmcModes).map(([name, what]) => `  ${name.padEnd(16)}${what}`).join('\n')}`)
+  .option('--after <seconds>', 'wait so long first', '0')
+  .action(async (name: string, wanted: string, { after }: { after: string }) => {
+    const mode = bmcModeNames.find((known) => known === wanted);
+    if (mode === undefined) throw new LabError(`there is no mode "${wanted}"`, `the modes are ${bmcModeNames.join(', ')}`);
     const host = hostOf(name);
+    await sleep(Number(after) * 1_000);
     await changing(`bmc ${name}`, () => setBmcMode(lab, host, mode));
   });
 
@@ -149,8 +154,8 @@ for (const [verb, inserted, what] of [
   program
     .command(`${verb} <host>`)
     .description(what)
-    .addOption(new Option('--net <network>', 'a carries calls and memory, b is for management').choices(networkNames))
-    .action(async (name: string, { net }: { net?: NetworkName }) => {
+    .addOption(new Option('--net, --network <network>', 'a carries calls and memory, b is for management').choices(networkNames))
+    .action(async (name: string, { network: net }: { network?: NetworkName }) => {
       const host = hostOf(name);
       for (const network of net === undefined ? networkNames : [net]) await plug(host, network, inserted);
     });

@@ -57,7 +57,8 @@ async function ensureBridge(lab: Lab, name: NetworkName, present: Map<string, Li
   }
   if (!present.has(bridge)) await ip('link', 'add', bridge, 'type', 'bridge');
   writeFileSync(`/proc/sys/net/ipv6/conf/${bridge}/disable_ipv6`, '1');
-  const wanted = name === 'b' ? [gateway, ...lab.hosts.map((host) => host.bmcAddress)] : [gateway];
+  const devices = lab.hosts.flatMap((host) => [host.bmcAddress, host.secondBmcAddress]);
+  const wanted = name === 'b' ? [gateway, ...devices] : [gateway];
   for (const address of wanted) {
     if (!has(present.get(bridge), address)) await ip('address', 'add', `${address}/24`, 'dev', bridge);
   }

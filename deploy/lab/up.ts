@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { addContext, contextFile, removeContext } from '@lockstep/services/platform/config/context-file.js';
-import { chassisPower, endBmc, setBmcMode } from './bmc.js';
+import { chassisPower } from './bmc-device.js';
+import { bmcAfterCrash, endBmc, setBmcMode } from './bmc.js';
 import { serversOf } from './configs.js';
 import { hasState, readClaim, removeState, requireOwn, writeClaim } from './claim.js';
 import { closeDisks } from './disks.js';
@@ -12,6 +13,7 @@ import { ensureNetwork, limit, removeNetwork } from './network.js';
 import type { Part } from './part.js';
 import { awaitPart, endPart, parts, partState, startPart, wantedGroups } from './parts.js';
 import { requireTools } from './tools.js';
+import { endWatchdog, ensureWatchdog } from './watchdog.js';
 
 /** What the CLI calls this cluster. */
 const contextNameOf = (lab: Lab) => (lab.name === 'ls' ? 'lab' : `lab-${lab.name}`);
@@ -73,6 +75,7 @@ export async function up(lab: Lab, options: UpOptions = {}): Promise<void> {
     await onEvery(lab.hosts, async (host) => {
       setPower(host, true);
       await setBmcMode(lab, host, 'up');
+      await ensureWatchdog(lab, host);
       if (isBooted(host)) return;
       await boot(lab, host);
       report(`${host.name} booted: ${host.addresses.a}, BMC at ${host.bmcAddress}`);
@@ -108,6 +111,7 @@ export async function down(
       await onEveryPart((part) => endPart(host, part));
       await killEverything(host);
       await endBmc(host);
+      await endWatchdog(host);
     });
     await closeDisks(lab);
     await removeNetwork(lab);
@@ -125,6 +129,7 @@ async function onEveryPart(step: (part: Part) => Promise<void>): Promise<void> {
 /** The host's processes die, as in a crash of its kernel. Its power stays on. */
 export async function crashHost(host: HostLayout): Promise<void> {
   await killEverything(host);
+  await bmcAfterCrash(host);
 }
 
 /** Presses the host's power button through its BMC. Switching on returns before the host has booted. */

@@ -2,10 +2,12 @@
 #
 # Part of setup.sh: what comes from Debian. Uses its say, quietly and $log.
 
-# The last line is for clients in other languages, in the tests.
+# The last lines are for the tests: what reads our metrics, one small storage cluster, clients in other
+# languages; spin and gcc check the model of the protocol.
 wanted_packages='
   libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils qemu-block-extra
-  openipmi ipmitool iproute2 iptables binutils systemd
+  spin gcc libc6-dev openipmi ipmitool iproute2 iptables binutils systemd
+  prometheus ceph-mon ceph-osd ceph-mgr ceph-common
   python3-grpcio python3-protobuf protobuf-compiler protobuf-compiler-grpc libprotobuf-dev'
 
 consul_cache=${LOCKSTEP_CACHE:-/var/cache/lockstep}/consul

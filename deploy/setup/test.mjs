@@ -23,6 +23,7 @@ const parts = [
   { name: 'unit', limitMinutes: 10, run: vitest },
   { name: 'contract', limitMinutes: 10, run: vitest },
   { name: 'simulation', limitMinutes: 10, run: vitest },
+  { name: 'model', limitMinutes: 20, run: vitest },
   { name: 'lab', limitMinutes: 30, run: vitest, needsRoot: true },
 ];
 

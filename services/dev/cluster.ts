@@ -137,7 +137,7 @@ export async function startDevCluster(options: DevOptions): Promise<DevCluster> 
   const schedulerAddress = await serveOn(service(SchedulerServiceDefinition, scheduler.implementation));
   scheduler.start(schedulerAddress);
 
-  const fencer = createFencer(envOf('fencer'), { name: 'dev' });
+  const fencer = createFencer({ ...envOf('fencer'), bmcs: bmcsOf(bmcs) }, { name: 'dev' });
   closing.push(() => fencer.close());
   const fencerAddress = await serveOn(service(FencerServiceDefinition, fencer.implementation));
   fencer.start(fencerAddress);

@@ -8,6 +8,7 @@ import { heardEpochOf } from '../membership/overtaken.js';
 import type { NodeStreams, NodeView } from '../membership/node-streams.js';
 import type { Env } from '../platform/env.js';
 import type { Logger } from '../platform/log/log.js';
+import { peersOf, wordsOf } from './sight/looks.js';
 
 /** Milliseconds. */
 export interface BmcRoundTimings {
@@ -89,7 +90,7 @@ export class BmcRounds {
 
   async #work(view: NodeView, views: readonly NodeView[], round: Round): Promise<void> {
     const { env, timings } = this.options;
-    const asked = [...(view.connected ? [view] : []), ...peersOf(view.name, views)];
+    const asked = [...(view.connected ? [view] : []), ...peersOf(view.name, views, PEERS_ASKED, env.clock.nowMs())];
     const checks = await Promise.all(asked.map((observer) => this.#ask(observer, view.name)));
     const before = bmcVerdict(view.name, round.checks);
     round.checks = checks;
@@ -112,7 +113,7 @@ export class BmcRounds {
     } catch (error) {
       const heard = heardEpochOf('fencer', error);
       if (heard !== undefined) term.overtaken(heard);
-      const why = error instanceof Error ? error.message : String(error);
+      const why = wordsOf(error);
       finding = { fenceability: Fenceability.UNKNOWN, detail: `it could not be asked: ${why}` };
     }
     const { fenceability, detail } = finding;
@@ -127,11 +128,4 @@ export class BmcRounds {
     else if (fenceability === Fenceability.NOT_FENCEABLE) this.#log.warn(`${node}: fencing would fail: ${detail}`, { node });
     else this.#log.warn(`${node}: whether fencing would work is not known: ${detail}`, { node });
   }
-}
-
-/** The next ones by name that can be asked, in a ring: so each node is asked about two others. */
-function peersOf(node: string, views: readonly NodeView[]): NodeView[] {
-  const at = views.findIndex(({ name }) => name === node);
-  const ring = [...views.slice(at + 1), ...views.slice(0, at)];
-  return ring.filter(({ connected }) => connected).slice(0, PEERS_ASKED);
 }

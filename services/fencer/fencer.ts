@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { FencerServiceDefinition, type FencerServiceImplementation } from '@lockstep/sdk/v1';
-import { JUDGEMENT_LIMITS, type JudgementLimits } from '../core/judgement/facts.js';
+import type { JudgementLimits } from '../core/judgement/facts.js';
 import {
   createLeadership,
   type Leadership,
@@ -10,14 +10,13 @@ import {
 } from '../membership/leadership.js';
 import { locationOf } from '../membership/location.js';
 import type { NodeStreamTimings } from '../membership/node-stream.js';
-import { createNodeStreams } from '../membership/node-streams.js';
-import { heardEpochOf } from '../membership/overtaken.js';
-import type { Env } from '../platform/env.js';
+import type { FencerEnv } from '../platform/env.js';
 import { forwardToLeader } from '../platform/rpc/forward.js';
-import { BMC_ROUND_TIMINGS, BmcRounds, type BmcRoundTimings } from './bmc-rounds.js';
-import { FRESHNESS_LIMITS, type FreshnessLimits } from './evidence.js';
-import { Judging } from './judging.js';
-import { createFencerService } from './service.js';
+import { createFencerApi, type FencerDesk } from './api.js';
+import type { BmcRoundTimings } from './bmc-rounds.js';
+import type { FencingSettings } from './leading.js';
+import type { FreshnessLimits } from './sight/evidence.js';
+import { openTerm } from './term.js';
 
 /** What can be set of a Fencer's times; the defaults of each stand beside it. */
 export interface FencerTimings {
@@ -34,6 +33,7 @@ export interface FencerConfig {
   /** This replica's name. */
   name: string;
   timings?: FencerTimings;
+  fencing?: Partial<FencingSettings>;
 }
 
 /** One replica of the Fencer. */
@@ -47,47 +47,23 @@ export interface Fencer {
   close(): Promise<void>;
 }
 
-const LOOK_EVERY_MS = 1_000;
-
-/** A Fencer that watches and judges. It acts on nothing yet. */
-export function createFencer(env: Env, { name, timings = {} }: FencerConfig): Fencer {
+/** A Fencer that watches, judges, and proves dead what is dead. */
+export function createFencer(env: FencerEnv, { name, timings = {}, fencing = {} }: FencerConfig): Fencer {
   let leadership: Leadership | undefined;
-  let judging: Judging | undefined;
+  let desk: FencerDesk | undefined;
   const leader = (): LeaderView => leadership?.leader() ?? { kind: 'none' };
 
   const lead = async (term: Term): Promise<void> => {
-    const streams = createNodeStreams({
-      env,
-      role: 'fencer',
-      leaderEpoch: term.leaderEpoch,
-      signal: term.ended,
-      timings: timings.streams ?? {},
-      onTrouble: (_node, error) => {
-        const heard = heardEpochOf('fencer', error);
-        if (heard !== undefined) term.overtaken(heard);
-      },
-    });
-    const rounds = new BmcRounds({ env, term, streams, timings: { ...BMC_ROUND_TIMINGS, ...timings.bmcRounds } });
-    const mine = new Judging({
-      env,
-      name,
-      term,
-      streams,
-      lookEveryMs: timings.lookEveryMs ?? LOOK_EVERY_MS,
-      judgement: { ...JUDGEMENT_LIMITS, ...timings.judgement },
-      freshness: { ...FRESHNESS_LIMITS, ...timings.freshness },
-      checksOf: (node) => rounds.checksOf(node),
-    });
-    judging = mine;
+    const work = await openTerm(env, term, { name, timings, fencing });
+    desk = work.desk;
     try {
-      await Promise.all([mine.run(), rounds.run(), streams.done]);
+      await work.run();
     } finally {
-      if (judging === mine) judging = undefined;
+      if (desk === work.desk) desk = undefined;
     }
   };
 
-  const answered = createFencerService(() => judging?.evidence());
-  const implementation = forwardToLeader(FencerServiceDefinition, answered, {
+  const implementation = forwardToLeader(FencerServiceDefinition, createFencerApi(env, () => desk), {
     clock: env.clock,
     leader: () => locationOf(leader()),
     client: (leaderAddress) => env.peers.fencer(leaderAddress),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { NodeJudgement, type NodeEvidence } from '@lockstep/sdk/v1';
-import type { JudgementLimits } from '../core/judgement/facts.js';
+import { isOfAgent, signsOf, type JudgementLimits } from '../core/judgement/facts.js';
 import type { BmcCheck } from '../core/fencing/bmc-verdict.js';
 import { judge, type Verdict } from '../core/judgement/judge.js';
 import { isAborted, pauseUnlessAborted } from '../membership/back-off.js';
@@ -8,7 +8,7 @@ import type { Term } from '../membership/leadership.js';
 import type { NodeStreams, NodeView } from '../membership/node-streams.js';
 import type { Env } from '../platform/env.js';
 import type { Logger } from '../platform/log/log.js';
-import { factsOf, toNodeEvidence, type FreshnessLimits, type Observer } from './evidence.js';
+import { blindness, factsOf, lastWordAtMs, toNodeEvidence, type FreshnessLimits, type Observer, type Sights } from './sight/evidence.js';
 
 export interface JudgingOptions {
   env: Pick<Env, 'clock' | 'log'>;
@@ -22,13 +22,24 @@ export interface JudgingOptions {
   freshness: FreshnessLimits;
   /** The last checks of a node's BMC. */
   checksOf: (node: string) => readonly BmcCheck[];
+  /** What was looked for besides records, sessions and streams. */
+  sightsOf: (node: string) => Sights;
+  /** Told after each look, with every node's verdict. */
+  onLook?: (node: NodeView, verdict: Verdict, before: Verdict | undefined) => void;
 }
 
-/** Judges every node again and again for as long as a term lasts. What it finds is shown; nothing is done about it. */
+/** Since when a node's session is gone, without this observer having been blind in between. */
+interface SessionGone {
+  incarnation: bigint;
+  sinceMs: number;
+}
+
+/** Judges every node again and again for as long as a term lasts. */
 export class Judging {
   readonly #options: JudgingOptions;
   readonly #log: Logger;
   readonly #verdicts = new Map<string, Verdict>();
+  readonly #gone = new Map<string, SessionGone>();
 
   constructor(options: JudgingOptions) {
     this.#options = options;
@@ -50,30 +61,82 @@ export class Judging {
     return streams.loaded() ? streams.nodes().map((view) => this.#shown(view)) : undefined;
   }
 
+  evidenceOf(node: string): NodeEvidence | undefined {
+    const view = this.#options.streams.node(node);
+    return view === undefined ? undefined : this.#shown(view);
+  }
+
+  /** As it was found at the last look; undefined: not looked at yet. */
+  verdictOf(node: string): Verdict | undefined {
+    return this.#verdicts.get(node);
+  }
+
+  /** By which signs of its agent a node that is not taken for dead lives, as it is known at this moment. */
+  livesBy(node: string): string[] {
+    const view = this.#options.streams.node(node);
+    if (view === undefined) return [];
+    const { facts, verdict } = this.#judged(view);
+    const { DEAD_UNPROVEN, DEAD_PROVEN } = NodeJudgement;
+    if (verdict.judgement === DEAD_UNPROVEN || verdict.judgement === DEAD_PROVEN) return [];
+    return signsOf(facts.observations.filter(isOfAgent));
+  }
+
+  /** When the agent itself was last heard by anybody. */
+  lastWordAtMs(node: string): number | undefined {
+    const view = this.#options.streams.node(node);
+    return view === undefined ? undefined : lastWordAtMs(view, this.#options.sightsOf(node));
+  }
+
+  /** For how long the node's session has been gone for certain; undefined: it is there, or may be. */
+  sessionGoneMs(node: string): number | undefined {
+    const gone = this.#gone.get(node);
+    return gone === undefined ? undefined : this.#options.env.clock.nowMs() - gone.sinceMs;
+  }
+
+  /** Why this observer's own sight is suspect; undefined: it is not. */
+  blind(): string | undefined {
+    return blindness(this.#observer());
+  }
+
   #lookAtAll(): void {
-    const { streams, judgement, env } = this.#options;
+    const { streams, onLook } = this.#options;
     if (!streams.loaded()) return;
     const views = streams.nodes();
     const known = new Set(views.map(({ name }) => name));
     for (const name of [...this.#verdicts.keys()]) {
-      if (!known.has(name)) this.#verdicts.delete(name);
+      if (known.has(name)) continue;
+      this.#verdicts.delete(name);
+      this.#gone.delete(name);
     }
-    const observer = this.#observer();
     for (const view of views) {
       const before = this.#verdicts.get(view.name);
-      const verdict = judge(before?.track, factsOf(view, observer), env.clock.nowMs(), judgement);
+      this.#noteSession(view);
+      const { verdict } = this.#judged(view);
       this.#verdicts.set(view.name, verdict);
       this.#tell(view.name, verdict, before);
+      onLook?.(view, verdict, before);
+    }
+  }
+
+  #noteSession({ name, session, record: { incarnation } }: NodeView): void {
+    if (session !== undefined || this.blind() !== undefined) {
+      this.#gone.delete(name);
+    } else if (this.#gone.get(name)?.incarnation !== incarnation) {
+      this.#gone.set(name, { incarnation, sinceMs: this.#options.env.clock.nowMs() });
     }
   }
 
   /** As it is judged at this moment. The looks of `run` alone are remembered. */
+  #judged(view: NodeView) {
+    const { env, judgement, sightsOf } = this.#options;
+    const facts = factsOf(view, this.#observer(), sightsOf(view.name));
+    const verdict = judge(this.#verdicts.get(view.name)?.track, facts, env.clock.nowMs(), judgement);
+    return { facts, verdict };
+  }
+
   #shown(view: NodeView): NodeEvidence {
-    const { env, judgement, checksOf } = this.#options;
-    const nowMs = env.clock.nowMs();
-    const facts = factsOf(view, this.#observer());
-    const verdict = judge(this.#verdicts.get(view.name)?.track, facts, nowMs, judgement);
-    return toNodeEvidence(view, { facts, verdict, checks: checksOf(view.name), nowMs });
+    const { env, checksOf } = this.#options;
+    return toNodeEvidence(view, { ...this.#judged(view), checks: checksOf(view.name), nowMs: env.clock.nowMs() });
   }
 
   #observer(): Observer {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { FencerServiceDefinition } from '@lockstep/sdk/v1';
+import { loadBmcs } from '../platform/power/credentials.js';
 import { runService } from '../platform/process/run.js';
 import { service } from '../platform/rpc/implement.js';
 import { fencerSchema } from './config.js';
@@ -8,9 +9,11 @@ import { createFencer } from './fencer.js';
 await runService({
   name: 'fencer',
   schema: fencerSchema,
-  build: (env, config) => {
-    const fencer = createFencer(env, { name: config.node, timings: config.timings });
-    return Promise.resolve({
+  build: async (env, config) => {
+    const bmcs = await loadBmcs(config.bmc_file, env.clock);
+    const { node: name, timings, fencing } = config;
+    const fencer = createFencer({ ...env, bmcs }, { name, timings, fencing });
+    return {
       services: [service(FencerServiceDefinition, fencer.implementation)],
       start: (address) => {
         fencer.start(address);
@@ -18,6 +21,6 @@ await runService({
       notReady: () => (fencer.leader().kind === 'none' ? 'no leader is known' : ''),
       leads: () => fencer.leader().kind === 'self',
       close: () => fencer.close(),
-    });
+    };
   },
 });

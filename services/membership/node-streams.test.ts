@@ -54,9 +54,9 @@ describe('the streams of nodes', () => {
     const { clock, streams, agentIn } = watching();
     const h1 = await agentIn('h1');
     await clock.advance(60_000);
-    expect(clock.nowMs() - (streams.node('h1')?.lastMessageAtMs ?? 0)).toBeLessThan(5_001);
+    expect(clock.nowMs() - (streams.node('h1')?.lastMessageAtMs ?? 0)).toBeLessThan(1_001);
     await h1.turn('hung');
-    await clock.advance(15_000);
+    await clock.advance(16_000);
     expect(clock.nowMs() - (streams.node('h1')?.lastMessageAtMs ?? 0)).toBeGreaterThan(15_000);
     expect(streams.node('h1')?.report?.node.ready).toBe(true);
   });

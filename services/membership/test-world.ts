@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import {
+  LeaderRole,
   Node,
   WatchNodeResponse,
   type CheckBmcResponse,
+  type ProbeResponse,
+  type RecoverNodeRequest,
+  type SchedulerServiceClient,
+  type StopAllVmsResponse,
   type FencerServiceClient,
   type FencerServiceImplementation,
   type NodeAgentServiceClient,
@@ -10,10 +15,11 @@ import {
 } from '@lockstep/sdk/v1';
 import { Metadata, type CallContext } from 'nice-grpc-common';
 import { LockstepError } from '../core/errors/catalogue.js';
-import { nodeCodec } from '../core/records/codec.js';
+import { leaderCodec, nodeCodec } from '../core/records/codec.js';
 import { keys } from '../core/records/keys.js';
 import { createVirtualClock, type VirtualClock } from '../platform/clock/virtual.js';
-import type { Env } from '../platform/env.js';
+import type { Env, FencerEnv } from '../platform/env.js';
+import { bmcsOf, createSimulatedBmc, type SimulatedBmc } from '../platform/power/simulated.js';
 import { createMemoryLogger, type MemoryLogger } from '../platform/log/memory.js';
 import type { PeerCall } from '../platform/rpc/peers.js';
 import { createSeededRandom } from '../platform/random/seeded.js';
@@ -42,11 +48,17 @@ export function cuttable(driver: StoreDriver): { driver: StoreDriver; cut: (isCu
       createSession: (...args) => through(() => driver.createSession(...args)),
       renewSession: (...args) => through(() => driver.renewSession(...args)),
       destroySession: (...args) => through(() => driver.destroySession(...args)),
+      members: (...args) => through(() => driver.members(...args)),
     },
     cut: (isCut) => {
       line.isCut = isCut;
     },
   };
+}
+
+/** Each host's own. */
+export function hostUuidOf(name: string): string {
+  return `00000000-0000-4000-8000-${Buffer.from(name).toString('hex').padStart(12, '0')}`;
 }
 
 /** What an agent says of its node, as far as a test cares. */
@@ -59,10 +71,14 @@ export class FakeAgent {
   /** How often a stream was opened. */
   opened = 0;
   node: Node;
+  /** What it writes into its record besides when it joins. */
+  record: Said = {};
   vms: WatchNodeResponse['vms'] = [];
   /** What it answers when it is asked to check a node's BMC; where nothing is set, it does not answer. */
   readonly bmcs = new Map<string, CheckBmcResponse>();
-  heartbeatEveryMs = 5_000;
+  /** What it answers when it is asked to stop its VMs; undefined: it does not answer. */
+  stopsVms: { runningVmIds: string[] } | undefined;
+  heartbeatEveryMs = 1_000;
   #lease: Lease | undefined;
   #mode: 'up' | 'hung' | 'down' = 'up';
   #wakers = new Set<() => void>();
@@ -72,7 +88,7 @@ export class FakeAgent {
     private readonly world: World,
     readonly name: string,
   ) {
-    this.node = Node.fromPartial({ name, address: `${name}:7701`, incarnation: 0n });
+    this.node = Node.fromPartial({ name, address: `${name}:7701`, incarnation: 0n, hostUuid: hostUuidOf(name) });
   }
 
   /** Writes the record with the next incarnation, takes `alive/NODE`, and says `said` from then on. */
@@ -80,7 +96,7 @@ export class FakeAgent {
     const store = this.world.server.store(this.name);
     const entry = await store.get(keys.node(this.name));
     const before = entry === undefined ? this.node : nodeCodec.decode(entry.value, entry.index);
-    const record = Node.fromPartial({ ...before, incarnation: before.incarnation + 1n, fencedBy: '' });
+    const record = Node.fromPartial({ ...before, incarnation: before.incarnation + 1n, fencedBy: '', steady: false, ...this.record });
     await store.txn([{ op: 'set', key: keys.node(this.name), value: nodeCodec.encode(record) }]);
     this.node = Node.fromPartial({ ...record, ...said });
     this.#mode = 'up';
@@ -111,8 +127,15 @@ export class FakeAgent {
   /** `hung`: streams stay open and say nothing. `down`: they break and none can be opened. */
   async turn(mode: 'up' | 'hung' | 'down'): Promise<void> {
     this.#mode = mode;
+    if (mode === 'down') this.world.server.failNode(this.name);
+    else this.world.server.healNode(this.name);
     this.#wake();
     await this.world.clock.settle();
+  }
+
+  /** Whether it answers those who ask now. */
+  answers(): boolean {
+    return this.#mode === 'up';
   }
 
   /** The session ends, as it does some time after its agent died. */
@@ -198,11 +221,21 @@ export interface World {
   clock: VirtualClock;
   server: EmbeddedStore;
   log: MemoryLogger;
-  agent(name: string): FakeAgent;
+  agent: (name: string) => FakeAgent;
+  /** The BMCs there are, by node. */
+  bmcs: Map<string, SimulatedBmc>;
+  /** Adds a node's BMC: when it switches the power off, its agent goes down and its session ends. */
+  addBmc: (name: string) => SimulatedBmc;
+  /** Paths over which probes find nobody: "OBSERVER NODE NETWORK", the network empty for the node's own address. */
+  cutPaths: Set<string>;
+  /** What the Scheduler was asked to recover; undefined: it cannot. */
+  recoveries: RecoverNodeRequest[] | undefined;
+  /** Makes a Scheduler lead, so that it is found. */
+  leadScheduler: () => Promise<void>;
   /** Makes a Fencer reachable by the others, at its address. */
-  serveFencer(address: string, implementation: FencerServiceImplementation): void;
+  serveFencer: (address: string, implementation: FencerServiceImplementation) => void;
   /** The Env of a service; `cut` takes the store away from it and gives it back. */
-  envOf(name: string): { env: Env; cut: (isCut: boolean) => void };
+  envOf: (name: string, options?: { points?: Env['points'] }) => { env: FencerEnv; cut: (isCut: boolean) => void };
 }
 
 export function createWorld(seed = 'world'): World {
@@ -222,9 +255,24 @@ export function createWorld(seed = 'world'): World {
       if (answer === undefined) return Promise.reject(new LockstepError('NODE_UNREACHABLE', `${observer} does not answer`));
       return Promise.resolve(answer);
     };
+    const probe = (observer: string, peer: string): Promise<ProbeResponse> => {
+      if (agents.get(observer)?.answers() !== true) {
+        return Promise.reject(new LockstepError('NODE_UNREACHABLE', `${observer} does not answer`));
+      }
+      const [target = observer, network = ''] = peer === '' ? [observer] : peer.replace(/:\d+$/, '').split('-');
+      const alive = agents.get(target)?.answers() === true && !world.cutPaths.has(`${observer} ${target} ${network}`);
+      return Promise.resolve({ alive, detail: alive ? 'answered' : 'no answer', incarnation: 0n });
+    };
+    const stopAllVms = (node: string): Promise<StopAllVmsResponse> => {
+      const agent = agents.get(node);
+      if (agent?.answers() === true && agent.stopsVms !== undefined) return Promise.resolve(agent.stopsVms);
+      return Promise.reject(new LockstepError('NODE_UNREACHABLE', `${node} does not answer`));
+    };
     return new Proxy({} as NodeAgentServiceClient<PeerCall>, {
       get: (_, method) => {
         if (method === 'watchNode') return watchNode;
+        if (method === 'probe') return ({ address: peer }: { address: string }) => probe(name, peer);
+        if (method === 'stopAllVms') return () => stopAllVms(name);
         if (method === 'checkBmc') return ({ node }: { node: string }) => checkBmc(name, node);
         throw new Error(`the fake agent has no ${String(method)}`);
       },
@@ -241,9 +289,15 @@ export function createWorld(seed = 'world'): World {
         return Promise.reject(new LockstepError('NODE_UNREACHABLE', `nobody listens at ${address}`, { address }));
       },
     });
-  const none = (): never => {
-    throw new Error('this world has no Scheduler');
-  };
+  const schedulerAt = (): SchedulerServiceClient<PeerCall> =>
+    new Proxy({} as SchedulerServiceClient<PeerCall>, {
+      get: (_, method) => (request: unknown) => {
+        if (method !== 'recoverNode') return Promise.reject(new LockstepError('NODE_UNREACHABLE', 'nobody listens'));
+        if (world.recoveries === undefined) return Promise.reject(new LockstepError('NOT_IMPLEMENTED', 'not built yet'));
+        world.recoveries.push(request as RecoverNodeRequest);
+        return Promise.resolve({ vms: 1 });
+      },
+    });
   const world: World = {
     clock,
     server,
@@ -253,19 +307,47 @@ export function createWorld(seed = 'world'): World {
       agents.set(name, agent);
       return agent;
     },
+    bmcs: new Map(),
+    cutPaths: new Set(),
+    recoveries: [],
+    leadScheduler: async () => {
+      await server.store('s1').acquire({
+        key: keys.leader('scheduler'),
+        value: () => leaderCodec.encode({ role: LeaderRole.SCHEDULER, name: 's1', address: 's1:7702', leaderEpoch: 1n }),
+        name: 's1',
+        ttlMs: 15_000,
+        renewEveryMs: 5_000,
+        giveUpAfterMs: 12_000,
+        lockDelayMs: 0,
+      });
+    },
+    addBmc: (name) => {
+      const bmc = createSimulatedBmc({
+        clock,
+        name,
+        guid: hostUuidOf(name),
+        onPower: (state) => {
+          const agent = world.agent(name);
+          if (state === 'off') void agent.turn('down').then(() => agent.loseSession());
+        },
+      });
+      world.bmcs.set(name, bmc);
+      return bmc;
+    },
     serveFencer: (address, implementation) => {
       fencers.set(address, implementation);
     },
-    envOf: (name) => {
+    envOf: (name, { points = () => Promise.resolve() } = {}) => {
       const { driver, cut } = cuttable(server.driver(name));
       const random = createSeededRandom({ seed: `${seed}/${name}`, clock });
-      const env: Env = {
+      const env: FencerEnv = {
+        bmcs: bmcsOf(world.bmcs),
         clock,
         random,
         store: storeOn(driver, { clock, random }),
         log: log.child(name),
-        peers: { agent: clientOf, scheduler: none, fencer: fencerAt },
-        points: () => Promise.resolve(),
+        peers: { agent: clientOf, scheduler: schedulerAt, fencer: fencerAt },
+        points,
       };
       return { env, cut };
     },

@@ -13,14 +13,18 @@ import { Membership } from './membership.js';
 import { SourceRole } from './migration/source.js';
 import { TargetRole } from './migration/target.js';
 import { agentMetrics } from './metrics.js';
+import { NodeNetworks } from './networks.js';
 import { OrderGuard } from './orders.js';
 import type { AgentParts } from './parts.js';
 import { NodePresence } from './presence.js';
+import { Rarely } from './rarely.js';
 import { Reconciler } from './reconcile.js';
 import { createRoomCheck } from './room.js';
 import { agentService } from './service.js';
+import { NodeStorage } from './storage.js';
 import { tickLine } from './tick-line.js';
 import { NodeView } from './view.js';
+import { VmLogs } from './vm-log.js';
 import { VmOrders } from './vm-orders.js';
 import { VmQueues } from './vm-queues.js';
 import { Watchers } from './watchers.js';
@@ -83,6 +87,10 @@ class AgentLife {
   readonly #presence: NodePresence;
   readonly #watchers: Watchers;
   readonly #bmcs: BmcChecks;
+  readonly #networks: NodeNetworks;
+  readonly #storage: NodeStorage;
+  /** What is looked at less often than at every tick. */
+  readonly #rarely: readonly Rarely[];
   #tick: Timer | undefined;
   /** When the last tick had succeeded; at first, when the agent was made. */
   #tickedAtMs: number;
@@ -104,7 +112,14 @@ class AgentLife {
     const changed = (): void => {
       this.#watchers.wake();
     };
-    this.#view = new NodeView(parts, changed);
+    this.#networks = new NodeNetworks(parts, changed);
+    this.#storage = new NodeStorage(parts, changed);
+    const slow = [this.#networks.collector, this.#storage.collector];
+    this.#rarely = [
+      new Rarely(env.clock, timing.networkEveryMs, () => void this.#networks.collector.refresh()),
+      new Rarely(env.clock, timing.cephEveryMs, () => void this.#storage.collector.refresh()),
+    ];
+    this.#view = new NodeView(parts, changed, slow);
     this.#reconciler = new Reconciler(parts, changed);
     this.#leaving = new Leaving(parts, this.#view, this.#reconciler, changed);
     this.#membership = new Membership({
@@ -113,7 +128,11 @@ class AgentLife {
       timing,
       memory,
       stopped,
-      onJoined: ({ vms }) => assignFromRecords(parts, this.#reconciler, vms),
+      onJoined: async ({ vms, networks }) => {
+        // Guests that are started next find their bridges; what cannot be made is shown and delays nobody for long.
+        await this.#networks.apply(networks);
+        await assignFromRecords(parts, this.#reconciler, vms);
+      },
       onChange: changed,
     });
     this.#bmcs = new BmcChecks(parts, () => this.#membership.hostUuid, changed);
@@ -121,6 +140,8 @@ class AgentLife {
       standing: () => this.#membership,
       fencing: () => this.#bmcs.own,
       leaving: () => this.#leaving.word,
+      networks: this.#networks,
+      ceph: () => this.#storage.ceph(),
     });
     this.#watchers = new Watchers(env.clock, this.#presence, timing.heartbeatMs, (latenessMs) => {
       metrics.late('heartbeat', latenessMs);
@@ -129,7 +150,11 @@ class AgentLife {
     const facts = new FactsReader(parts);
     const source = new SourceRole(parts, facts);
     facts.knowledge = (vmId) => source.knowledge(vmId);
-    const target = new TargetRole(parts, facts, createRoomCheck(parts, this.#view, () => this.#watchers.leaderWatches));
+    const target = new TargetRole(parts, facts, createRoomCheck(parts, {
+      view: this.#view,
+      networks: this.#networks,
+      leaderWatches: () => this.#watchers.leaderWatches,
+    }));
     const vmOrders = new VmOrders(parts, this.#reconciler, { source, target }, facts);
     this.service = agentService({
       parts,
@@ -140,6 +165,8 @@ class AgentLife {
       target,
       facts,
       bmcs: this.#bmcs,
+      networks: this.#networks,
+      logs: new VmLogs(parts),
       incarnation: () => this.#membership.incarnation ?? 0n,
       setDebug: options.setDebug ?? (() => undefined),
     });
@@ -211,6 +238,7 @@ class AgentLife {
   async #look(): Promise<void> {
     void this.#view.usages.refresh();
     void this.#view.hosts.refresh();
+    for (const rarely of this.#rarely) rarely.look();
     await this.#view.vms.refresh();
     this.#reconciler.kickAll(this.#view.domains.keys());
   }

@@ -6,6 +6,10 @@ export interface AgentConfig {
   node: string;
   /** Where other services reach it, host:port. */
   address: string;
+  /** The network that this address belongs to; `main` unless told. */
+  network?: string | undefined;
+  /** Further networks it can be reached over, for signs of life. */
+  furtherNetworks?: readonly { network: string; address: string }[] | undefined;
   /** UUID of the host; absent: the hypervisor's own. */
   hostUuid?: string | undefined;
   /** Goes into the node's record. */
@@ -23,6 +27,12 @@ export interface AgentTiming {
   heartbeatMs: number;
   /** How long a collector's calls may take. */
   collectorLimitMs: number;
+  /** Between two looks at the host's links. */
+  networkEveryMs: number;
+  /** How long a pass over them may take, with all that it makes. */
+  networkLimitMs: number;
+  /** Between two questions to the storage cluster. */
+  cephEveryMs: number;
   /** How long a prepared target waits without being renewed. */
   prepareTtlMs: number;
   /** Between two reports of a transfer. */
@@ -52,6 +62,9 @@ export const DEFAULT_TIMING: AgentTiming = {
   tickMs: 5_000,
   heartbeatMs: 1_000,
   collectorLimitMs: 3_000,
+  networkEveryMs: 10_000,
+  networkLimitMs: 10_000,
+  cephEveryMs: 30_000,
   prepareTtlMs: 60_000,
   progressEveryMs: 200,
   leaseTtlMs: 15_000,
@@ -81,4 +94,8 @@ export const CALL_MS = {
   confirm: 30_000,
   cancel: 30_000,
   tune: 3_000,
+  /** With post-copy the last two last until all memory has been fetched. */
+  postCopy: 3_600_000,
+  /** Beyond the second that it is measured over. */
+  dirtyRate: 4_000,
 } as const;

@@ -71,6 +71,8 @@ export function sourceFact({ domain, transfer }: FactsInput): SourceFact {
 export function targetFact({ domain, notes, migrationId, finishing, bootId }: FactsInput): TargetFact {
   if (domain === 'unreachable') return TargetFact.UNREACHABLE;
   if (domain !== undefined && domain.state.state !== 'off') {
+    // Its memory is at two places, and one of them is gone: it cannot go on, and it has run.
+    if (domain.state.state === 'paused' && domain.state.reason === 'post-copy-failed') return TargetFact.MAYBE;
     // A guest that its user had paused arrives paused: it stands by his wish, and Finish was done.
     return isIncoming(domain) ? TargetFact.INCOMING : TargetFact.RUNNING;
   }

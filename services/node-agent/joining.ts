@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Node, NodeMode, type Vm } from '@lockstep/sdk/v1';
+import { Node, NodeMode, type Network, type Vm } from '@lockstep/sdk/v1';
 import { LockstepError } from '../core/errors/catalogue.js';
-import { leaderCodec, migrationCodec, nodeCodec, vmCodec } from '../core/records/codec.js';
-import { keys } from '../core/records/keys.js';
+import { leaderCodec, migrationCodec, networkCodec, nodeCodec, vmCodec } from '../core/records/codec.js';
+import { keys, MAIN_NETWORK } from '../core/records/keys.js';
 import type { Store } from '../platform/store/store.js';
 import type { AgentConfig } from './config.js';
 import type { DurableMemory } from './durable-memory.js';
@@ -17,6 +17,8 @@ export interface Joined {
   incarnation: bigint;
   /** All VMs, read after the joining: whatever they entitle to holds until somebody takes it back from this agent. */
   vms: Vm[];
+  /** All networks. */
+  networks: Network[];
 }
 
 export interface JoinInput {
@@ -41,9 +43,11 @@ export async function join(input: JoinInput): Promise<Joined> {
   await raiseLeaderEpochs(store, memory);
   const { entries } = await store.list(keys.vms, CONSISTENT);
   const vms = entries.map(({ value, index }) => vmCodec.decode(value, index));
+  const listed = await store.list(keys.networks, CONSISTENT);
+  const networks = listed.entries.map(({ value, index }) => networkCodec.decode(value, index));
   if (memory.fresh && incarnation > 1n) await recallMigrations(input, vms);
   await memory.keep();
-  return { incarnation, vms };
+  return { incarnation, vms, networks };
 }
 
 async function writeNode(input: JoinInput): Promise<bigint> {
@@ -61,6 +65,9 @@ async function writeNode(input: JoinInput): Promise<bigint> {
     // What an operator, or a drain, wants of it outlives its agent.
     mode: before === undefined || before.mode === NodeMode.UNSPECIFIED ? NodeMode.ACTIVE : before.mode,
     fencedBy: '',
+    steady: false,
+    network: config.network ?? MAIN_NETWORK,
+    furtherNetworks: (config.furtherNetworks ?? []).map((network) => ({ ...network })),
     leaving: undefined,
     labels: { ...(config.labels ?? before?.labels) },
     agentVersion: config.version,

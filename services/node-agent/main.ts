@@ -9,7 +9,7 @@ import type { Hypervisor } from '../platform/hypervisor/hypervisor.js';
 import { createLibvirtHypervisor } from '../platform/hypervisor/libvirt.js';
 import { measuredHypervisor } from '../platform/hypervisor/measured.js';
 import { createSimulatedHost, createSimulatedNetwork } from '../platform/hypervisor/simulated.js';
-import { loadBmcs } from '../platform/power/credentials.js';
+import { followBmcs } from '../platform/power/followed.js';
 import { watchLoopDelay } from '../platform/process/loop-delay.js';
 import { addressOf, commonKeys, runService } from '../platform/process/run.js';
 import { systemRandom } from '../platform/random/system.js';
@@ -41,13 +41,16 @@ const schema = z
     memory_reserve_mib: z.int().min(0).default(0),
     labels: z.record(z.string(), z.string()).optional(),
     bmc_file: z.string().min(1).optional(),
+    /** Where there is none at its place, the host has no Ceph. */
+    ceph_config_file: z.string().min(1).optional(),
   })
-  .transform(({ host_uuid, state_dir, memory_reserve_mib, bmc_file, ...common }) => ({
+  .transform(({ host_uuid, state_dir, memory_reserve_mib, bmc_file, ceph_config_file, ...common }) => ({
     ...common,
     hostUuid: host_uuid?.toLowerCase(),
     stateDir: state_dir,
     memoryReserveBytes: BigInt(memory_reserve_mib) * 1024n * 1024n,
     bmcFile: bmc_file,
+    cephConfigFile: ceph_config_file,
   }));
 
 type Config = z.output<typeof schema>;
@@ -75,14 +78,16 @@ await runService({
   schema,
   build: async (env, config, log) => {
     const loopDelay = watchLoopDelay();
+    const closing = new AbortController();
+    const following = { clock: systemClock, log: log.child('bmc'), signal: closing.signal };
     const agent = await createNodeAgent(
       {
         ...env,
         hypervisor: hypervisorOf(env, config),
-        host: createProcHost(),
+        host: createProcHost({ clock: systemClock, cephConfigFile: config.cephConfigFile }),
         state: await openFileState({ folder: config.stateDir }),
         shutdown: createSystemdShutdown(),
-        bmcs: await loadBmcs(config.bmcFile, systemClock),
+        bmcs: await followBmcs(config.bmcFile, following),
         loopDelayMs: () => loopDelay.worstMs(),
       },
       {
@@ -111,7 +116,10 @@ await runService({
       notReady: () => agent.notReady(),
       notLive: () => agent.notLive(),
       leave: () => agent.leave(),
-      close: () => agent.stop(),
+      close: () => {
+        closing.abort();
+        return agent.stop();
+      },
     };
   },
 });

@@ -1,7 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Fenceability, NodeConditionType, NodeJudgement, NodeMode, type Node, type NodeCondition, type NodeLeaving, type VmReport } from '@lockstep/sdk/v1';
+import {
+  Fenceability,
+  NodeConditionType,
+  NodeJudgement,
+  NodeMode,
+  type Node,
+  type NodeCeph,
+  type NodeCondition,
+  type NodeLeaving,
+  type VmReport,
+} from '@lockstep/sdk/v1';
 import { durationOf } from '../core/duration.js';
+import { MAIN_NETWORK } from '../core/records/keys.js';
 import type { Finding } from '../core/fencing/bmc-check.js';
+import type { NodeNetworks } from './networks.js';
 import type { AgentParts } from './parts.js';
 import type { Reconciler } from './reconcile.js';
 import { absentDomain, vmReport } from './reports.js';
@@ -36,6 +48,8 @@ export class NodePresence {
       fencing: () => Finding;
       /** Its word that the host goes down. */
       leaving: () => NodeLeaving | undefined;
+      networks: Pick<NodeNetworks, 'networks' | 'bridges' | 'trouble'>;
+      ceph: () => NodeCeph | undefined;
     },
   ) {}
 
@@ -77,6 +91,14 @@ export class NodePresence {
       hypervisorVersion: this.view.info?.version ?? '',
       etag: '',
       leaving,
+      networks: this.asked.networks.networks(),
+      bridges: this.asked.networks.bridges(),
+      ceph: this.asked.ceph(),
+      network: config.network ?? MAIN_NETWORK,
+      furtherNetworks: (config.furtherNetworks ?? []).map((network) => ({ ...network })),
+      selfFence: undefined,
+      steady: false,
+      powerDistrust: '',
     };
   }
 
@@ -119,6 +141,7 @@ export class NodePresence {
       [NodeConditionType.COLLECTOR_LATE, late.map(({ collector, failure }) => `${collector}: ${failure}`).join('; ')],
       [NodeConditionType.OVERPROVISIONED, overprovisioned ? 'more memory is provisioned than the node has' : ''],
       [NodeConditionType.BMC_NOT_FENCEABLE, fenceability === Fenceability.NOT_FENCEABLE ? fencing : ''],
+      [NodeConditionType.NETWORK_BROKEN, this.asked.networks.trouble()],
       [NodeConditionType.LOOP_LAG, this.lagMs > LAG_LIMIT_MS ? `the event loop was held up for ${String(Math.round(this.lagMs))} ms` : ''],
     ];
     return holds.flatMap(([type, detail]) => {

@@ -220,6 +220,7 @@ describe('an agent that starts', () => {
         txn: () => Promise.reject(new Error('no server')),
         acquire: () => Promise.reject(new Error('no server')),
         watch: (prefix, options) => real.watch(prefix, options),
+        members: () => Promise.reject(new Error('no server')),
       }),
     });
     await bed.clock.advance(120_000);

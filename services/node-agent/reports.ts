@@ -30,6 +30,7 @@ export function vmReport({ node, domain, usage, notes, known: better, ageMs }: R
     placementEpoch: domain.placementEpoch ?? 0n,
     memoryBytes: domain.maxMemoryBytes,
     vcpus: domain.vcpus,
+    rbdImages: [...(domain.rbdImages ?? [])],
     running,
     status: {
       state: known?.state ?? state,

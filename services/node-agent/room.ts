@@ -2,6 +2,7 @@
 import { withDeadline } from '../platform/clock/clock.js';
 import { memoryRefusal } from './figures.js';
 import type { RoomCheck } from './migration/target.js';
+import type { NodeNetworks } from './networks.js';
 import type { AgentParts } from './parts.js';
 import type { NodeView } from './view.js';
 
@@ -12,13 +13,17 @@ const HOST_LIMIT_MS = 1_000;
  * leader watches this node, as every leader does: then the vote is the leader's to end. libvirt does not tell a target
  * whether memory has begun to come, so time alone would cut off every long transfer.
  */
-export function createRoomCheck({ env, config }: AgentParts, view: NodeView, leaderWatches: () => boolean): RoomCheck {
+export function createRoomCheck(
+  { env, config }: AgentParts,
+  { view, networks, leaderWatches }: { view: NodeView; networks: NodeNetworks; leaderWatches: () => boolean },
+): RoomCheck {
   return {
     async refusal(needBytes) {
       const { memory } = view.figures();
       const host = await withDeadline(env.clock, { what: 'host memory', limitMs: HOST_LIMIT_MS }, () => env.host.memory());
       return memoryRefusal({ ...memory, totalBytes: host.totalBytes }, needBytes, config.memoryReserveBytes ?? 0n);
     },
+    bridgesRefusal: (domainXml) => networks.refusal(domainXml),
     keepsVotes: leaderWatches,
   };
 }

@@ -9,16 +9,19 @@ import {
   type VmOrder,
 } from '@lockstep/sdk/v1';
 import { invalidField } from '../core/errors/catalogue.js';
+import { checkNetwork } from '../core/networks/check.js';
 import { implement } from '../platform/rpc/implement.js';
 import { durationOf, milliseconds } from '../core/duration.js';
 import type { BmcChecks } from './bmc-checks.js';
 import type { FactsReader } from './facts-reader.js';
 import type { SourceRole } from './migration/source.js';
 import type { TargetRole } from './migration/target.js';
+import type { NodeNetworks } from './networks.js';
 import { orderedVm, type OrderedVm } from './orders.js';
 import type { AgentParts } from './parts.js';
 import type { NodePresence } from './presence.js';
 import { probe } from './probe.js';
+import type { VmLogs } from './vm-log.js';
 import type { VmOrders } from './vm-orders.js';
 import type { Watchers } from './watchers.js';
 
@@ -32,6 +35,8 @@ export interface ServiceParts {
   target: TargetRole;
   facts: FactsReader;
   bmcs: BmcChecks;
+  networks: NodeNetworks;
+  logs: VmLogs;
   incarnation: () => bigint;
   setDebug: (enabled: boolean) => void;
 }
@@ -116,15 +121,17 @@ export function agentService(agent: ServiceParts): NodeAgentServiceImplementatio
       const isSource = atSource(role);
       return inTurn('Prepare', header, order, { migration: true }, async (vm) => {
         if (!isSource) {
+          await agent.logs.arriving(vm.vmId, vm.migrationId, request.domainXml);
           const vote = await target.prepare(vm, request);
           if (!vote.granted) return { granted: false, refusals: vote.refusals };
           const ttl = durationOf(parts.timing.prepareTtlMs);
           return { granted: true, cookie: Buffer.from(vote.cookie), migrationUri: vote.uri, ttl };
         }
-        const vote = await source.prepare(vm);
+        const vote = await source.prepare(vm, request.measureDirtyRate);
         if (!vote.granted) return { granted: false, refusals: [vote.refusal] };
-        const { cookie, liveXml, persistentXml, paused } = vote.begun;
-        return { granted: true, cookie: Buffer.from(cookie), domainXml: liveXml, persistentXml, paused };
+        const { cookie, liveXml, persistentXml, paused, dirtyRate } = vote.begun;
+        const dirtyRateBytesPerSecond = dirtyRate;
+        return { granted: true, cookie: Buffer.from(cookie), domainXml: liveXml, persistentXml, paused, dirtyRateBytesPerSecond };
       });
     },
 
@@ -152,10 +159,10 @@ export function agentService(agent: ServiceParts): NodeAgentServiceImplementatio
       return {};
     },
 
-    commit({ header, order, role, cookie }) {
+    commit({ header, order, role, cookie, postCopy }) {
       const isSource = atSource(role);
       return inTurn('Commit', header, order, { migration: true }, async (vm) =>
-        isSource ? { facts: await source.commit(vm, cookie) } : target.commit(vm, cookie),
+        isSource ? { facts: await source.commit(vm, { cookie, postCopy }) } : target.commit(vm, { cookie, postCopy }),
       );
     },
 
@@ -165,6 +172,14 @@ export function agentService(agent: ServiceParts): NodeAgentServiceImplementatio
         isSource ? source.abort(vm) : target.abort(vm),
       );
       return { facts: found };
+    },
+
+    async applyNetworks({ header, networks }) {
+      const speaker = await guard.order(header);
+      for (const network of networks) checkNetwork(network);
+      guard.stillHighest(speaker);
+      await agent.networks.apply(networks);
+      return {};
     },
 
     async probe({ address, limit }, { signal }) {
@@ -178,6 +193,8 @@ export function agentService(agent: ServiceParts): NodeAgentServiceImplementatio
       await guard.look(header);
       return agent.bmcs.check(node);
     },
+
+    streamVmLog: (request, { signal }) => agent.logs.stream(request, signal),
 
     setDebug({ enabled }) {
       agent.setDebug(enabled);

@@ -12,7 +12,10 @@ import { nodeCodec, vmCodec } from '../core/records/codec.js';
 import { keys } from '../core/records/keys.js';
 import { createVirtualClock, type VirtualClock } from '../platform/clock/virtual.js';
 import type { AgentEnv, Points } from '../platform/env.js';
+import type { Ceph } from '../platform/host/ceph.js';
 import { createSimulatedHost as createHostFigures } from '../platform/host/simulated.js';
+import { createSimulatedConsoles, type SimulatedConsoles } from '../platform/host/simulated-consoles.js';
+import { createSimulatedLinks, type SimulatedLinks } from '../platform/host/simulated-links.js';
 import type { Hypervisor } from '../platform/hypervisor/hypervisor.js';
 import {
   createSimulatedHost,
@@ -39,6 +42,9 @@ export interface TestNode {
   name: string;
   host: SimulatedHost;
   state: MemoryState;
+  /** The host's network links, which outlive its agent. */
+  links: SimulatedLinks;
+  consoles: SimulatedConsoles;
   log: MemoryLogger;
   agent: NodeAgent;
   service: NodeAgentServiceImplementation;
@@ -58,6 +64,7 @@ export interface LifeOptions {
   store?: (real: Store) => Store;
   config?: Partial<AgentConfig>;
   metrics?: Metrics;
+  ceph?: Ceph;
   loopDelayMs?: () => number;
 }
 
@@ -116,12 +123,12 @@ export class TestBed {
     const random = createSeededRandom({ seed: name, clock: this.clock });
     const host = createSimulatedHost({ clock: this.clock, random, network: this.network, name, memoryBytes });
     const state = createMemoryState();
-    const first = await this.#life(name, host, state, options);
+    const kept = { host, state, links: createSimulatedLinks(), consoles: createSimulatedConsoles() };
+    const first = await this.#life(name, kept, options);
     let { die } = first;
     const node: TestNode = {
       name,
-      host,
-      state,
+      ...kept,
       ...first,
       incarnation: async () => {
         const entry = await this.store.get(keys.node(name));
@@ -132,7 +139,7 @@ export class TestBed {
         await this.clock.settle();
       },
       restart: async (again = {}) => {
-        const next = await this.#life(name, host, state, again);
+        const next = await this.#life(name, kept, again);
         ({ die } = next);
         Object.assign(node, next);
       },
@@ -141,7 +148,8 @@ export class TestBed {
   }
 
   /** What one life of an agent can reach; after its death its calls never settle and have no effect. */
-  async #life(name: string, host: SimulatedHost, state: MemoryState, options: LifeOptions) {
+  async #life(name: string, kept: Pick<TestNode, 'host' | 'state' | 'links' | 'consoles'>, options: LifeOptions) {
+    const { host, state, links, consoles } = kept;
     const log = createMemoryLogger(() => this.clock.nowMs());
     const fatal: Error[] = [];
     const life = { dead: false };
@@ -191,7 +199,7 @@ export class TestBed {
       },
       points: options.points ?? (() => Promise.resolve()),
       hypervisor: mortal(options.hypervisor?.(hypervisor) ?? hypervisor),
-      host: createHostFigures({ totalBytes: host.info.memoryBytes }),
+      host: createHostFigures({ totalBytes: host.info.memoryBytes, links: mortal(links), ceph: options.ceph, consoles }),
       state: mortal(state),
       bmcs: bmcsOf(this.bmcs),
       metrics: options.metrics,

@@ -24,6 +24,8 @@ export class NodeView {
   constructor(
     private readonly parts: AgentParts,
     onChange: () => void,
+    /** Those that fill something else. */
+    others: readonly { freshness(): Freshness }[] = [],
   ) {
     const { hypervisor, host, clock, log } = parts.env;
     const onPass = (pass: Pass): void => {
@@ -62,7 +64,7 @@ export class NodeView {
         this.load = load;
       },
     });
-    this.#collectors = [this.vms, this.usages, this.hosts];
+    this.#collectors = [this.vms, this.usages, this.hosts, ...others];
   }
 
   freshness(): Freshness[] {

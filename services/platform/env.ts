@@ -30,6 +30,12 @@ export interface Env {
   metrics?: Metrics | undefined;
 }
 
+/** What a Fencer has besides. */
+export interface FencerEnv extends Env {
+  /** What switches the power of all nodes. */
+  bmcs: Bmcs;
+}
+
 /** What an agent has besides: the host it runs on. */
 export interface AgentEnv extends Env {
   hypervisor: Hypervisor;

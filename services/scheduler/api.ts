@@ -25,6 +25,7 @@ import { listEvents } from './events.js';
 import { cancelDrain, createDrain, findDrain } from './drains/drains.js';
 import { createMigration } from './migrations/create.js';
 import type { MigrationQueue } from './migrations/queue.js';
+import { networkApi } from './networks/networks.js';
 import { explainPlacement } from './nodes/choose.js';
 import { setMaintenance } from './nodes/mode.js';
 import { updateOptions } from './options.js';
@@ -32,7 +33,7 @@ import { updateVm } from './vms/update.js';
 import { findNode, nodesNow } from './nodes/view.js';
 import { pageOf } from '../membership/pages.js';
 import { recoverNode } from './recovery/recover-node.js';
-import { indexOfToken, tokenOf } from './resume-token.js';
+import { indexOfToken, tokenOf } from '../membership/resume-token.js';
 import type { Leading } from './term.js';
 import { defineVm } from './vms/define.js';
 import { findVm } from './vms/find.js';
@@ -126,6 +127,9 @@ export function createApi(
       return { migration: await led().queue.cancel(id) };
     },
 
+    completeMigration: async ({ id, method }) => ({ migration: await led().queue.complete(id, method) }),
+    resolveMigration: async (request) => ({ migration: await led().queue.resolve(request) }),
+
     getNode: async ({ name }) => Promise.resolve(findNode(led().leading, name)),
     listNodes: async () => Promise.resolve({ nodes: nodesNow(led().leading) }),
     async *watchNodes({ resumeToken }, { signal }) {
@@ -168,6 +172,7 @@ export function createApi(
     async recoverNode(request) {
       return await recoverNode(led().leading, request);
     },
+    ...networkApi(() => led().leading),
     explainPlacement: async ({ vm }) => Promise.resolve(explainPlacement(led().leading, findVm(led().leading, vm).record)),
     listEvents: async (request) => Promise.resolve(listEvents(led().leading, request)),
     async *watchEvents({ resumeToken }, { signal }) {

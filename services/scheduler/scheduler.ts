@@ -4,7 +4,7 @@ import {
   type ClusterOptions,
   type SchedulerServiceImplementation,
 } from '@lockstep/sdk/v1';
-import { eventCodec, drainCodec, migrationCodec, optionsCodec, vmCodec } from '../core/records/codec.js';
+import { drainCodec, eventCodec, migrationCodec, networkCodec, optionsCodec, vmCodec } from '../core/records/codec.js';
 import { keys, nameOf } from '../core/records/keys.js';
 import { createEventLog } from '../membership/events.js';
 import {
@@ -28,6 +28,8 @@ import { limitsOf } from './limits.js';
 import { countMigrations } from './metrics.js';
 import { migrationHistory } from './migrations/history.js';
 import { MigrationQueue } from './migrations/queue.js';
+import { tellFenceability } from './nodes/fenceability.js';
+import { NetworkAssignments } from './networks/apply.js';
 import { drainHistory } from './drains/history.js';
 import { DrainWatch } from './drains/drain-watch.js';
 import { Evacuation } from './drains/evacuation.js';
@@ -113,6 +115,7 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
     orders: createOrders(env, term, nodes),
     vms: new RecordCache(keys.vms, vmCodec, env.log.child('vms')),
     migrations: new RecordCache(keys.migrations, migrationCodec, env.log.child('migrations')),
+    networks: new RecordCache(keys.networks, networkCodec, env.log.child('networks')),
     drains: new RecordCache(keys.drains, drainCodec, env.log.child('drains')),
     eventRecords: new RecordCache(keys.events, eventCodec, env.log.child('events')),
     events: createEventLog(env, term, 'scheduler'),
@@ -123,7 +126,7 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
     noTarget: new Map(),
     cannotLeave: new Map(),
   };
-  const caches = [leading.vms, leading.migrations, leading.drains, leading.eventRecords];
+  const caches = [leading.vms, leading.migrations, leading.drains, leading.networks, leading.eventRecords];
   await Promise.all(caches.map((cache) => cache.open(env.store, term.ended)));
   countMigrations(leading);
   const queue = new MigrationQueue(leading, () => limitsOf(leading.options));
@@ -132,9 +135,11 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
   assignments.start();
   new Recovery(leading).start();
   new Relocations(leading).start();
+  new NetworkAssignments(leading).start();
   new Evacuation(leading, queue).start();
   new Homecoming(leading).start();
   new DrainWatch(leading).start();
+  tellFenceability(leading);
   keepBounded(leading, migrationHistory(leading));
   keepBounded(leading, drainHistory(leading));
   keepBounded(leading, eventHistory(leading));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { ClusterOptions, Drain, Event, Migration, Vm } from '@lockstep/sdk/v1';
+import type { ClusterOptions, Drain, Event, Migration, Network, Vm } from '@lockstep/sdk/v1';
 import type { EventLog } from '../membership/events.js';
 import type { NodeStreams } from '../membership/node-streams.js';
 import type { Term } from '../membership/leadership.js';
@@ -18,6 +18,7 @@ export interface Leading {
   ledger: Ledger;
   vms: RecordCache<Vm>;
   migrations: RecordCache<Migration>;
+  networks: RecordCache<Network>;
   drains: RecordCache<Drain>;
   /** Written by both leaders; read here. */
   eventRecords: RecordCache<Event>;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Command, InvalidArgumentError } from 'commander';
+import { benchKeepalive } from './keepalive.js';
 import { benchLibvirt } from './libvirt.js';
 import { benchMigration } from './migration.js';
+import { benchScale } from './scale.js';
 import { formatReport, type Report } from './report.js';
 
 const begun = performance.now();
@@ -41,6 +43,26 @@ program
   .option('--json', 'print the result as JSON', false)
   .action(async ({ moves, json }: { moves: number; json: boolean }) => {
     print(await benchMigration({ moves, say }), json);
+  });
+
+program
+  .command('keepalive')
+  .description('one agent with 300 domains: processor time, and how late its heartbeats are, also under faults')
+  .option('--guests <count>', 'guests that run besides', count, 20)
+  .option('--seconds <count>', 'how long each phase is measured', count, 60)
+  .option('--json', 'print the result as JSON', false)
+  .action(async ({ guests, seconds, json }: { guests: number; seconds: number; json: boolean }) => {
+    print(await benchKeepalive({ guests, seconds, say }), json);
+  });
+
+program
+  .command('scale')
+  .description('many simulated agents streaming to one Scheduler: processor time, memory, Consul writes')
+  .option('--agents <count>', 'how many', count, 1_000)
+  .option('--seconds <count>', 'how long each phase is measured', count, 30)
+  .option('--json', 'print the result as JSON', false)
+  .action(async ({ agents, seconds, json }: { agents: number; seconds: number; json: boolean }) => {
+    print(await benchScale({ agents, seconds, say }), json);
   });
 
 try {

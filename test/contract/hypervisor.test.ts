@@ -301,6 +301,15 @@ describe.each([
       await counting();
     });
 
+    it('is not under way where the guest has died', async () => {
+      await startGuest();
+      const { outgoing, incoming } = await prepare();
+      await source.destroy(guest.uuid, LIMIT);
+      await expect(outgoing.progress(LIMIT)).rejects.toMatchObject({ kind: 'no-job' });
+      outgoing.close();
+      incoming.close();
+    });
+
     it('shows its progress and takes levers', async () => {
       guest = newGuest('dirty');
       await startGuest();

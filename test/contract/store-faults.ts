@@ -95,6 +95,7 @@ export function withFaults(driver: StoreDriver, faults: Faults): StoreDriver {
     txn: (ops, signal) => run('write', 'txn', () => driver.txn(ops, signal)),
     createSession: (spec, signal) => run('session', 'create', () => driver.createSession(spec, signal)),
     renewSession: (session, signal) => run('session', 'renew', () => driver.renewSession(session, signal)),
+    members: (signal) => run('read', 'members', () => driver.members(signal)),
     destroySession: (session, signal) => run('session', 'destroy', () => driver.destroySession(session, signal)),
   };
 }

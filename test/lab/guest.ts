@@ -49,12 +49,20 @@ export async function withXmlFile<T>(xml: string, use: (file: string) => Promise
   }
 }
 
-/** Defines and starts a guest on a host through the CLI, and returns once it counts. */
-export async function startGuest(host: string, kind: GuestKind = { kind: 'counter' }): Promise<TestGuest> {
+/**
+ * Defines and starts a guest on a host through the CLI, and returns once it counts.
+ *
+ * @param devices - XML of devices that it has besides
+ */
+export async function startGuest(
+  host: string,
+  kind: GuestKind = { kind: 'counter' },
+  devices = '',
+): Promise<TestGuest> {
   const name = `${kind.kind}-${randomBytes(3).toString('hex')}`;
   const id = randomUUID();
   await ensureImage(lab, kind);
-  const xml = guestXml(lab, { ...kind, name, uuid: id });
+  const xml = guestXml(lab, { ...kind, name, uuid: id }).replace('</devices>', `${devices}</devices>`);
   made.add(name);
   await withXmlFile(xml, (file) => ok('vm', 'define', file, '--node', host, '--start'));
   await ok('vm', 'start', name, '--wait');

@@ -28,15 +28,15 @@ export const MISTAKES: Readonly<Record<string, Mutation>> = {
     find: "STANDS: { RUNNING: 'FORWARD'",
     replace: "STANDS: { RUNNING: 'BACK'",
   },
-  'takes a silent target for one that never ran': {
+  'counts a silent target as off': {
     file: 'scheduler/migrations/settle.js',
     find: 'target?.targetFact ?? TargetFact.UNREACHABLE',
-    replace: 'target?.targetFact ?? TargetFact.NEVER',
+    replace: 'target?.targetFact ?? TargetFact.OFF',
   },
-  'takes a silent source for a lost one': {
+  'counts a silent source as off': {
     file: 'scheduler/migrations/settle.js',
     find: 'source?.sourceFact ?? SourceFact.UNREACHABLE',
-    replace: 'source?.sourceFact ?? SourceFact.LOST',
+    replace: 'source?.sourceFact ?? SourceFact.OFF',
   },
   'commits without Finish': {
     file: 'node-agent/migration/target.js',

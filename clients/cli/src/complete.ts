@@ -2,7 +2,7 @@
 import type { Command, Option } from 'commander';
 
 /** Names that only the cluster knows. */
-export type LiveKind = 'vm' | 'node' | 'migration';
+export type LiveKind = 'vm' | 'node' | 'migration' | 'network';
 
 /** Options typed before the word in question, by their name in the program. */
 export type TypedOptions = Readonly<Record<string, string | undefined>>;
@@ -17,7 +17,7 @@ export interface Completion {
   prefix: string;
 }
 
-const LIVE_OF_ARGUMENT: Readonly<Record<string, LiveKind>> = { vm: 'vm', node: 'node', id: 'migration' };
+const LIVE_OF_ARGUMENT: Readonly<Record<string, LiveKind>> = { vm: 'vm', node: 'node', id: 'migration', network: 'network' };
 
 /** What could stand at the last of these words; the words before it are whole. */
 export function complete(program: Command, words: readonly string[]): Completion {

@@ -8,6 +8,7 @@ import { addDrainCommands } from './commands/drain.js';
 import { addEventCommands } from './commands/events.js';
 import { addFenceCommands } from './commands/fence.js';
 import { addMigrationCommands } from './commands/migration.js';
+import { addNetworkCommands } from './commands/network.js';
 import { addNodeCommands } from './commands/node.js';
 import { addVersionCommand, ownVersion } from './commands/version.js';
 import { addVmCommands } from './commands/vm.js';
@@ -52,6 +53,7 @@ export function buildProgram(terminal: Terminal, exitWith: (exitCode: number) =>
   addVmCommands(program, terminal);
   addMigrationCommands(program, terminal);
   addDrainCommands(program, terminal);
+  addNetworkCommands(program, terminal);
   addClusterCommands(program, terminal);
   addEventCommands(program, terminal);
   addFenceCommands(program, terminal);

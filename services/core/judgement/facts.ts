@@ -30,6 +30,12 @@ export interface NodeFacts {
   observations: readonly Observation[];
   /** Undefined: it has said nothing in this incarnation. */
   ownPhase: OwnPhase | undefined;
+  /** It was ready for at least a minute since it joined. */
+  steady: boolean;
+  /** Who read its power as off after its last word, in words; undefined: nobody, or it spoke since. */
+  powerOff: string | undefined;
+  /** Peers that agree over separate networks that it is gone, in words; undefined: too few do. */
+  agreement: string | undefined;
   /** Why the observer's own sight is suspect, so that silence means nothing now; undefined: it is not. */
   observerBlind: string | undefined;
 }
@@ -65,7 +71,18 @@ export const SOURCE_NAMES = {
   [EvidenceSource.UNRECOGNIZED]: 'somewhere',
 } as const satisfies Record<EvidenceSource, string>;
 
-/** The signs of life in words, e.g. "its agent's stream and its session in the store". */
+/** Whether a sign comes from the agent itself, and not from its host or from what others believe of it. */
+export function isOfAgent({ source }: Observation): boolean {
+  return source !== EvidenceSource.SERF && source !== EvidenceSource.BMC_POWER;
+}
+
+/** The signs of life in words, each once, e.g. "its agent's stream and its session in the store". */
 export function signsOf(observations: readonly Observation[]): string[] {
-  return observations.filter(({ sign }) => sign === 'alive').map(({ source }) => SOURCE_NAMES[source]);
+  return [...new Set(observations.filter(({ sign }) => sign === 'alive').map(inWords))];
+}
+
+/** A probe is named with its path: it is how a host that is cut off on one side lives on. */
+function inWords({ source, observer, network }: Observation): string {
+  if (source !== EvidenceSource.PEER_PROBE) return SOURCE_NAMES[source];
+  return `${SOURCE_NAMES[source]} (${observer} over ${network})`;
 }

@@ -19,7 +19,17 @@ const stream = (sign: Sign) => seen(EvidenceSource.AGENT_STREAM, sign);
 const session = (sign: Sign) => seen(EvidenceSource.STORE_SESSION, sign);
 
 function facts(observations: Observation[], more: Partial<NodeFacts> = {}): NodeFacts {
-  return { incarnation: 1n, fencedBy: '', observations, ownPhase: 'serving', observerBlind: undefined, ...more };
+  return {
+    incarnation: 1n,
+    fencedBy: '',
+    observations,
+    ownPhase: 'serving',
+    steady: true,
+    powerOff: undefined,
+    agreement: undefined,
+    observerBlind: undefined,
+    ...more,
+  };
 }
 
 const SILENT = facts([stream('silent'), session('silent')]);
@@ -159,6 +169,9 @@ const anyFacts: fc.Arbitrary<NodeFacts> = fc
       fencedBy: fc.constant(''),
       observations: fc.constant([stream(first), session(second)]),
       ownPhase: fc.constantFrom('starting', 'serving', undefined),
+      steady: fc.boolean(),
+      powerOff: fc.constant(undefined),
+      agreement: fc.constant(undefined),
       observerBlind: rarely<string | undefined>('blind', undefined),
     }),
   );

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import { NodeJudgement } from '@lockstep/sdk/v1';
-import { JUDGEMENT_LIMITS, type JudgementLimits, type NodeFacts } from './facts.js';
+import { EvidenceSource, NodeJudgement } from '@lockstep/sdk/v1';
+import { isOfAgent, JUDGEMENT_LIMITS, type JudgementLimits, type NodeFacts, type Observation } from './facts.js';
 import { isLeaving, look, seconds, type Look, type Track } from './throws.js';
 
 /** All that a rule reads. */
@@ -46,16 +46,40 @@ export const RULES = [
       `it said that it is shutting down${signs.length === 0 ? ' and is silent since' : ''}`,
   },
   {
+    name: 'power is off',
+    judgement: NodeJudgement.DEAD_UNPROVEN,
+    applies: ({ facts }) => facts.powerOff !== undefined && facts.observerBlind === undefined,
+    says: ({ facts }) => `its power is off: ${facts.powerOff ?? ''}; no throws are waited for`,
+  },
+  {
     name: 'starting',
     judgement: NodeJudgement.STARTING,
     applies: ({ facts, looked }) => looked.signs.length > 0 && facts.ownPhase === 'starting' && !looked.track.hasServed,
     says: ({ looked }) => `it has joined and is not ready yet${seenBy(looked)}`,
   },
   {
+    name: 'agent silent',
+    judgement: NodeJudgement.SUSPECT,
+    applies: ({ facts, looked }) => looked.signs.length > 0 && !facts.observations.some(isAgentAlive),
+    says: ({ looked }) => `its agent is silent, and its host lives: ${looked.signs.join(' and ')}; that alone fences nobody`,
+  },
+  {
     name: 'signs of life',
     judgement: NodeJudgement.ALIVE,
     applies: ({ looked }) => looked.signs.length > 0,
     says: ({ looked }) => `alive${seenBy(looked)}`,
+  },
+  {
+    name: 'peers agree',
+    judgement: NodeJudgement.DEAD_UNPROVEN,
+    applies: ({ facts, looked }) =>
+      facts.agreement !== undefined &&
+      facts.steady &&
+      facts.ownPhase !== 'starting' &&
+      facts.ownPhase !== 'leaving' &&
+      [EvidenceSource.STORE_SESSION, EvidenceSource.SERF].every((source) => isGone(facts, source)) &&
+      looked.notCounted === undefined,
+    says: (input) => `independent peers agree: ${input.facts.agreement ?? ''}; ${silence(input)}`,
   },
   {
     name: 'throw not due',
@@ -118,6 +142,12 @@ export function judge(
     track: looked.track,
   };
 }
+
+const isAgentAlive = (observation: Observation): boolean => observation.sign === 'alive' && isOfAgent(observation);
+
+/** Looked for and not there: what could not be looked for is not gone. */
+const isGone = ({ observations }: NodeFacts, source: EvidenceSource): boolean =>
+  observations.some((each) => each.source === source && each.sign === 'silent');
 
 function seenBy({ signs, throwsSaved }: Look): string {
   const again = throwsSaved === 0 ? '' : `, back after ${String(throwsSaved)} missed throws`;

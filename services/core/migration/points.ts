@@ -43,6 +43,17 @@ const OTHER_SCHEDULER_POINTS = [
   'scheduler/relocation/left',
 ] as const;
 
+/** Around each deed of a fence action, and after each write of its record. */
+const FENCER_POINTS = [
+  'fencer/requested',
+  'fencer/running',
+  'fencer/power-off/noted',
+  'fencer/power-off/done',
+  'fencer/read-back',
+  'fencer/confirmed',
+  'fencer/power-on/noted',
+] as const;
+
 /** Before and after each phase of libvirt, and between what an agent writes down and what it does. */
 const AGENT_POINTS = [
   'agent/joined',
@@ -82,12 +93,14 @@ export type Point =
   | (typeof JOURNAL_POINTS)[keyof typeof JOURNAL_POINTS]
   | (typeof STEP_POINTS)[keyof typeof STEP_POINTS]
   | (typeof OTHER_SCHEDULER_POINTS)[number]
+  | (typeof FENCER_POINTS)[number]
   | (typeof AGENT_POINTS)[number];
 
 export const POINTS: readonly Point[] = [
   ...Object.values(JOURNAL_POINTS),
   ...Object.values(STEP_POINTS),
   ...OTHER_SCHEDULER_POINTS,
+  ...FENCER_POINTS,
   ...AGENT_POINTS,
 ];
 

@@ -82,12 +82,25 @@ export const RECOVERY_TABLE: Readonly<Record<SourceRow, Readonly<Record<TargetCo
   },
 };
 
+/**
+ * Where the switch to post-copy was written down the target may run, and stand still, on memory of which a part is only at
+ * the source. What this changes; everything else holds as above.
+ */
+export const POST_COPY_TABLE: { readonly [R in SourceRow]?: { readonly [C in TargetColumn]?: RecoveryAction } } = {
+  // The rest is on its way, or is not: nothing is torn apart before that is over.
+  TRANSFERRING: { RUNNING: 'WAIT', MAYBE: 'COLD' },
+  GONE_HEARD: { INCOMING: 'COLD' },
+  UNREACHABLE_HEARD: { INCOMING: 'FENCE' },
+};
+
 /** Both ends' facts of one open migration, all told under the same leader epoch. */
 export interface MigrationFacts {
   source: SourceFact;
   target: TargetFact;
   /** The source's word that the transfer was complete was heard, by any leader that wrote it down or by this one. */
   endHeard: boolean;
+  /** The switch to post-copy was written down. */
+  postCopy?: boolean;
 }
 
 export function sourceRow(source: SourceFact, endHeard: boolean): SourceRow {
@@ -132,7 +145,10 @@ export function targetColumn(target: TargetFact): TargetColumn {
 
 /** The one decision about an undecided migration. A wish to cancel turns FINISH and WATCH into BACK. */
 export function decide(facts: MigrationFacts, cancelRequested: boolean): RecoveryAction {
-  const action = RECOVERY_TABLE[sourceRow(facts.source, facts.endHeard)][targetColumn(facts.target)];
+  const row = sourceRow(facts.source, facts.endHeard);
+  const column = targetColumn(facts.target);
+  const exception = facts.postCopy === true ? POST_COPY_TABLE[row]?.[column] : undefined;
+  const action = exception ?? RECOVERY_TABLE[row][column];
   if (!cancelRequested || (action !== 'FINISH' && action !== 'WATCH')) return action;
   // Back needs a source that still has the memory.
   return sourceHoldsMemory(facts.source) ? 'BACK' : action;

@@ -27,7 +27,7 @@ export interface FilterVerdict {
 
 /** One condition a node must meet. */
 export interface Filter {
-  name: 'ready' | 'not-source' | 'node-limit' | 'memory' | 'vcpus';
+  name: 'ready' | 'not-source' | 'node-limit' | 'memory' | 'vcpus' | 'bridges';
   /** The reason to give where a node that was named by a person does not pass. */
   reason: Reason;
   judge: (input: FilterInput) => FilterVerdict;
@@ -62,6 +62,7 @@ export const FILTERS: readonly Filter[] = [
   },
   { name: 'memory', reason: 'NO_FIT', judge: judgeMemory },
   { name: 'vcpus', reason: 'NO_FIT', judge: judgeVcpus },
+  { name: 'bridges', reason: 'BRIDGE_MISSING', judge: judgeBridges },
 ];
 
 const UNKNOWN: FilterVerdict = { passed: false, detail: 'its agent has not said yet what the node has' };
@@ -77,6 +78,15 @@ function judgeMemory({ node: { capacity }, usage, limits, request }: FilterInput
     passed: request.memoryBytes <= leftBytes,
     detail: `needs ${formatBytes(request.memoryBytes)}, has ${formatBytes(leftBytes)} of ${limit}: ${provisioned}, ${promised}`,
   };
+}
+
+function judgeBridges({ node, request: { bridges: needed = [] } }: FilterInput): FilterVerdict {
+  if (needed.length === 0) return { passed: true, detail: 'the VM is connected to no bridge' };
+  if (node.bridges === undefined) return UNKNOWN;
+  const had = new Set(node.bridges);
+  const missing = needed.filter((bridge) => !had.has(bridge));
+  const needs = `needs ${needed.join(', ')}`;
+  return { passed: missing.length === 0, detail: missing.length === 0 ? needs : `${needs}, has no ${missing.join(', ')}` };
 }
 
 function judgeVcpus({ node: { capacity }, usage, limits, request }: FilterInput): FilterVerdict {

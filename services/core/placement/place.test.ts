@@ -103,6 +103,7 @@ describe('the filters', () => {
     ['node-limit', 'NODE_LIMIT', { nodes: [node('h1')] }, { nodeLimit: ['h7'] }],
     ['memory', 'NO_FIT', { nodes: [node('h1', 2n)] }, {}],
     ['vcpus', 'NO_FIT', { nodes: [node('h1')] }, { vcpus: 129 }],
+    ['bridges', 'BRIDGE_MISSING', { nodes: [node('h1', 16n, { bridges: ['br0'] })] }, { bridges: ['br0', 'br7'] }],
   ] as const)('refuse by name and reason: %s', (filter, reason, seen, asked) => {
     const decision = place(snapshot(seen), request(asked));
     expect(decision.node).toBeUndefined();

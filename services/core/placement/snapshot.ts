@@ -19,6 +19,8 @@ export interface PlacementNode {
   notReadyReason: string;
   /** Undefined: its agent has not said yet. */
   capacity: NodeCapacity | undefined;
+  /** Bridges that a VM can be connected to there. Absent: its agent has not said. */
+  bridges?: readonly string[] | undefined;
 }
 
 /** A VM that counts on a node, whatever its state: it was put there, or was found there. */
@@ -64,6 +66,8 @@ export interface PlacementRequest {
   vcpus: number;
   /** Names of the only nodes it may run on; empty: any. */
   nodeLimit: readonly string[];
+  /** Bridges that its interfaces are ports of. Absent: none. */
+  bridges?: readonly string[];
   /** By what the node is chosen; UNSPECIFIED: MEM. */
   selector: Selector;
   /** The node it is to leave. */

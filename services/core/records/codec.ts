@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { ClusterOptions, Drain, Event, Leader, Migration, Node, Vm } from '@lockstep/sdk/v1';
+import { Arming, ClusterOptions, Drain, Event, FenceAction, Leader, Migration, Network, Node, Vm } from '@lockstep/sdk/v1';
 import { LockstepError } from '../errors/catalogue.js';
 
 /** Consul takes 512 KiB; half of it leaves room for base64 and for the other operations of a transaction. */
@@ -63,8 +63,24 @@ export const migrationCodec = codec<Migration>(
 export const nodeCodec = codec<Node>(
   'node',
   Node,
-  (node) => ({ ...node, figures: undefined, heartbeatAge: undefined, conditions: [], etag: '' }),
+  (node) => ({
+    ...node,
+    figures: undefined,
+    heartbeatAge: undefined,
+    conditions: [],
+    networks: [],
+    bridges: [],
+    ceph: undefined,
+    etag: '',
+  }),
   (node, etag) => ({ ...node, etag }),
+);
+
+export const networkCodec = codec<Network>(
+  'network',
+  Network,
+  (network) => ({ ...network, etag: '' }),
+  (network, etag) => ({ ...network, etag }),
 );
 
 export const drainCodec = codec<Drain>(
@@ -86,6 +102,20 @@ export const eventCodec = codec<Event>(
   Event,
   (event) => event,
   (event) => event,
+);
+
+export const fenceActionCodec = codec<FenceAction>(
+  'fence action',
+  FenceAction,
+  (action) => ({ ...action, etag: '' }),
+  (action, etag) => ({ ...action, etag }),
+);
+
+export const armingCodec = codec<Arming>(
+  'arming',
+  Arming,
+  (arming) => arming,
+  (arming) => arming,
 );
 
 export const leaderCodec = codec<Leader>(

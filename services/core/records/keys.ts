@@ -2,6 +2,9 @@
 
 const ROOT = 'lockstep/v1/';
 
+/** The name of the network that a node's address belongs to, where the node does not say. */
+export const MAIN_NETWORK = 'main';
+
 /** Where each record lies in the store. A prefix ends in a slash and lists all records of its kind. */
 export const keys = {
   nodes: `${ROOT}nodes/`,
@@ -15,6 +18,8 @@ export const keys = {
   vmEpochs: `${ROOT}vm-epochs/`,
   migrations: `${ROOT}migrations/`,
   migration: (id: string) => `${ROOT}migrations/${id}`,
+  networks: `${ROOT}networks/`,
+  network: (name: string) => `${ROOT}networks/${name}`,
   /** Holds what an earlier request with this ID created, so that a repeated one finds it. */
   request: (requestId: string) => `${ROOT}requests/${requestId}`,
   requests: `${ROOT}requests/`,
@@ -25,6 +30,10 @@ export const keys = {
   /** Holds the store's index up to which the history of a kind was pruned: what was before can be missed. */
   prunedAll: `${ROOT}pruned/`,
   pruned: (kind: string) => `${ROOT}pruned/${kind}`,
+  fenceActions: `${ROOT}fence-actions/`,
+  fenceAction: (id: string) => `${ROOT}fence-actions/${id}`,
+  /** Whether the Fencer may act: written by its leader alone. */
+  arming: `${ROOT}arming`,
   options: `${ROOT}options`,
   leader: (role: 'scheduler' | 'fencer') => `${ROOT}leaders/${role}`,
   /** Held by the agent's session while it lives. */

@@ -20,11 +20,12 @@ import type { OrderedVm, Speaker } from '../orders.js';
 import type { AgentParts } from '../parts.js';
 import type { FactsReader } from '../facts-reader.js';
 import { endOrphan, orphanIsActive } from './orphaned-transfer.js';
+import type { CommitInput } from './commit-input.js';
 import { settingsOf } from './settings.js';
 import { Transfer } from './transfer.js';
 
 /** What Prepare(source) began. */
-type Begun = DomainDefinitions & { cookie: Uint8Array; paused: boolean };
+type Begun = DomainDefinitions & { cookie: Uint8Array; paused: boolean; dirtyRate: bigint | undefined };
 
 interface Outgoing {
   order: OrderedVm;
@@ -52,7 +53,7 @@ export class SourceRole {
     this.#log = parts.env.log.child('migration/source');
   }
 
-  async prepare(order: OrderedVm): Promise<SourceVote> {
+  async prepare(order: OrderedVm, measureDirtyRate: boolean): Promise<SourceVote> {
     const { env, memory } = this.parts;
     const { vmId, migrationId, placementEpoch } = order;
     const open = this.#openFor(order);
@@ -67,8 +68,10 @@ export class SourceRole {
     await env.points('agent/prepare-source/noted');
     let handle: OutgoingMigration | undefined;
     try {
+      // Before Begin: its job lets nobody measure.
+      const dirtyRate = measureDirtyRate ? await this.#dirtyRate(vmId) : undefined;
       handle = await env.hypervisor.openOutgoing(vmId, { deadlineMs: CALL_MS.open });
-      const begun = await handle.begin({ deadlineMs: CALL_MS.begin });
+      const begun = { ...(await handle.begin({ deadlineMs: CALL_MS.begin })), dirtyRate };
       this.#open.set(vmId, { order, handle, begun, transfer: undefined });
       this.#log.info('begun', { vm: vmId, migration: migrationId });
       await env.points('agent/prepare-source/begun');
@@ -124,9 +127,6 @@ export class SourceRole {
     if (open?.order.migrationId !== order.migrationId || open.transfer?.knowledge.kind !== 'performing') {
       throw notStarted(order, 'no transfer is under way');
     }
-    if (request.pause) {
-      throw new LockstepError('NOT_IMPLEMENTED', 'TuneTransfer: pausing the guest is not built yet', { field: 'pause' });
-    }
     const call = { deadlineMs: CALL_MS.tune };
     try {
       if (request.maxDowntime !== undefined) {
@@ -135,6 +135,7 @@ export class SourceRole {
       if (request.bandwidthBytesPerSecond !== undefined) {
         await open.handle.setBandwidth(request.bandwidthBytesPerSecond, call);
       }
+      if (request.pause) await open.handle.pause(call);
       if (request.startPostCopy) await open.handle.startPostCopy(call);
       if (request.abort) await open.transfer.abort();
     } catch (error) {
@@ -143,7 +144,7 @@ export class SourceRole {
   }
 
   /** The target runs: the old copy goes. Given up first, so that nothing here starts or resumes it any more. */
-  async commit(order: OrderedVm, cookie: Uint8Array): Promise<VmFacts> {
+  async commit(order: OrderedVm, told: CommitInput): Promise<VmFacts> {
     const { env, memory } = this.parts;
     const { vmId, migrationId, placementEpoch } = order;
     const open = this.#openFor(order);
@@ -153,7 +154,9 @@ export class SourceRole {
 
     await memory.change(vmId, { floor: placementEpoch });
     await env.points('agent/commit-source/floored');
-    if (open?.transfer !== undefined) await this.#confirm(open.handle, cookie, vmId);
+    const confirmed = open?.transfer !== undefined && (await this.#confirm(open.handle, told, vmId));
+    // What is left of its memory may still be on its way, after a switch to post-copy.
+    if (!confirmed && told.postCopy && (await orphanIsActive(env.hypervisor, vmId))) throw runs(vmId);
     await removeStandingCopy(env.hypervisor, vmId, placementEpoch);
     await env.points('agent/commit-source/gone');
     const facts = await this.facts.read(order);
@@ -246,12 +249,14 @@ export class SourceRole {
   }
 
   /** Confirm where its job still stands; where it does not, the copy is removed by hand next. */
-  async #confirm(handle: OutgoingMigration, cookie: Uint8Array, vmId: string): Promise<void> {
+  async #confirm(handle: OutgoingMigration, { cookie, postCopy }: CommitInput, vmId: string): Promise<boolean> {
     try {
-      await handle.confirm({ cookie }, { deadlineMs: CALL_MS.confirm });
+      await handle.confirm({ cookie }, { deadlineMs: postCopy ? CALL_MS.postCopy : CALL_MS.confirm });
+      return true;
     } catch (error) {
       if (!(error instanceof HypervisorError)) throw error;
       this.#log.warn('Confirm failed; the old copy is removed by hand', { vm: vmId, error: error.message });
+      return false;
     }
   }
 
@@ -280,6 +285,16 @@ export class SourceRole {
     // A guest that is being received here is never resumed, whatever migration the order names.
     if (!isIncoming(domain) || armed?.closed === false) return;
     await env.hypervisor.resume(vmId, { deadlineMs: CALL_MS.start });
+  }
+
+  /** Nothing rests on it but a forecast. */
+  async #dirtyRate(vmId: string): Promise<bigint | undefined> {
+    try {
+      return await this.parts.env.hypervisor.dirtyRate(vmId, { deadlineMs: CALL_MS.dirtyRate });
+    } catch (error) {
+      this.#log.debug('its dirty rate cannot be measured', { vm: vmId, error });
+      return undefined;
+    }
   }
 
   async #guestRuns(vmId: string): Promise<boolean> {

@@ -14,6 +14,7 @@ import { asLockstepError, refusalOf, refused } from '../hypervisor-errors.js';
 import type { OrderedVm } from '../orders.js';
 import type { AgentParts } from '../parts.js';
 import { outcomeOf } from './outcome.js';
+import type { CommitInput } from './commit-input.js';
 import { settingsOf } from './settings.js';
 import { VoteTtl } from './vote-ttl.js';
 
@@ -37,6 +38,8 @@ export type TargetVote = ({ granted: true } & Vote) | { granted: false; refusals
 export interface RoomCheck {
   /** Why the guest does not fit; undefined: it does. */
   refusal(needBytes: bigint): Promise<string | undefined>;
+  /** Why the guest cannot have its interfaces here; undefined: it can. */
+  bridgesRefusal(domainXml: string): Promise<string | undefined>;
   /** Whether votes whose time is over are kept, because a leader is there to end them. */
   keepsVotes(): boolean;
 }
@@ -93,17 +96,17 @@ export class TargetRole {
    * The commit point. The guest stands still meanwhile: nothing is written but the plain mark, nothing is looked up,
    * and only the hypervisor is waited for.
    */
-  async commit(order: OrderedVm, cookie: Uint8Array): Promise<CommitResponse> {
+  async commit(order: OrderedVm, told: CommitInput): Promise<CommitResponse> {
     const { memory } = this.parts;
     const { vmId, migrationId, placementEpoch } = order;
     if (placementEpoch <= memory.notes(vmId).floor) throw gone(order, 'its placement epoch was given up here');
     const open = this.#openFor(order);
-    if (open === undefined) return this.#commitWithoutPreparation(order, cookie);
+    if (open === undefined) return this.#commitWithoutPreparation(order, told);
     if (open.finished === undefined) {
       open.ttl.stop();
       await memory.markFinishing(vmId, migrationId);
       await this.parts.env.points('agent/commit-target/finishing');
-      await this.#finish(open, cookie);
+      await this.#finish(open, told);
       await this.parts.env.points('agent/commit-target/finished');
     }
     return this.#committed(order, open.finished);
@@ -153,9 +156,10 @@ export class TargetRole {
     if (noted !== undefined) return [noted];
     const { hypervisor } = this.parts.env;
     // Asked together: each is a way to libvirtd or the kernel and back, and the guest's move waits for all of them.
-    const [domain, shortage, unfit] = await Promise.all([
+    const [domain, shortage, unconnected, unfit] = await Promise.all([
       findCopy(hypervisor, order.vmId),
       this.room.refusal(parseDomainXml(request.domainXml).memoryBytes),
+      this.room.bridgesRefusal(request.domainXml),
       hypervisor.checkFit(request.domainXml, { deadlineMs: CALL_MS.prepare }).then(() => undefined, refusalOf),
     ]);
     if (domain !== undefined && isActive(domain.state)) return [refused('SAME_NODE', 'the VM is on this node already')];
@@ -164,6 +168,7 @@ export class TargetRole {
     }
     const refusals: Refusal[] = [];
     if (shortage !== undefined) refusals.push(refused('NO_FIT', shortage));
+    if (unconnected !== undefined) refusals.push(refused('BRIDGE_MISSING', unconnected));
     if (unfit !== undefined) refusals.push(unfit);
     return refusals;
   }
@@ -217,9 +222,9 @@ export class TargetRole {
     await this.parts.memory.closeArmed(order.vmId, order.migrationId);
   }
 
-  async #finish(open: Incoming, cookie: Uint8Array): Promise<void> {
+  async #finish(open: Incoming, { cookie, postCopy }: CommitInput): Promise<void> {
     try {
-      open.finished = await open.handle.finish({ cookie }, { deadlineMs: CALL_MS.finish });
+      open.finished = await open.handle.finish({ cookie }, { deadlineMs: postCopy ? CALL_MS.postCopy : CALL_MS.finish });
     } catch (error) {
       // Whether it was executed is not known from the error: the domain tells, if it can be asked.
       const facts = await this.facts.read(open.order);
@@ -231,7 +236,7 @@ export class TargetRole {
   }
 
   /** A repeated Commit after a restart of this agent finds the guest running, or waiting without its connection. */
-  async #commitWithoutPreparation(order: OrderedVm, cookie: Uint8Array): Promise<CommitResponse> {
+  async #commitWithoutPreparation(order: OrderedVm, { cookie, postCopy }: CommitInput): Promise<CommitResponse> {
     const { env, memory } = this.parts;
     const domain = await findCopy(env.hypervisor, order.vmId);
     if (domain?.placementEpoch !== order.placementEpoch || !isActive(domain.state)) {
@@ -241,7 +246,7 @@ export class TargetRole {
     const handle = await env.hypervisor.openIncoming(order.vmId, { deadlineMs: CALL_MS.open });
     try {
       await memory.markFinishing(order.vmId, order.migrationId);
-      const finished = await handle.finish({ cookie }, { deadlineMs: CALL_MS.finish });
+      const finished = await handle.finish({ cookie }, { deadlineMs: postCopy ? CALL_MS.postCopy : CALL_MS.finish });
       return await this.#committed(order, finished);
     } catch (error) {
       throw asLockstepError(error, 'Finish');

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, it } from 'vitest';
+import { systemClock } from '../clock/system.js';
 import type { Host } from './host.js';
 import { createProcHost, parseLoad, parseMeminfo } from './proc.js';
 import { createSimulatedHost } from './simulated.js';
@@ -7,7 +8,7 @@ import { createSimulatedHost } from './simulated.js';
 const GIB = 1024n ** 3n;
 
 const hosts: [string, Host][] = [
-  ['of /proc', createProcHost()],
+  ['of /proc', createProcHost({ clock: systemClock })],
   ['simulated', createSimulatedHost({ totalBytes: 8n * GIB, usedByGuestsBytes: () => 3n * GIB, load: () => 0.5 })],
 ];
 

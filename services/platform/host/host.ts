@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+import type { Ceph } from './ceph.js';
+import type { Consoles } from './consoles.js';
+import type { Links } from './links.js';
 
 /** The host's memory in bytes, as the kernel tells it. */
 export interface HostMemory {
@@ -12,4 +15,7 @@ export interface Host {
   memory(): Promise<HostMemory>;
   /** Load average over one minute. */
   load(): Promise<number>;
+  readonly links: Links;
+  readonly ceph: Ceph;
+  readonly consoles: Consoles;
 }

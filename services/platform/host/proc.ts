@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Clock } from '../clock/clock.js';
 import type { Host, HostMemory } from './host.js';
+import { createCephCommand } from './ceph-command.js';
+import { systemConsoles } from './consoles.js';
+import { createIpLinks } from './ip-links.js';
 
 /** One line of /proc/meminfo, which counts in KiB. */
 function meminfoBytes(text: string, name: string): bigint {
@@ -26,9 +30,21 @@ export function parseLoad(text: string): number {
   return load;
 }
 
+export interface ProcHostOptions {
+  clock: Clock;
+  /** Ceph's own place for it unless told. */
+  cephConfigFile?: string | undefined;
+  procFolder?: string;
+}
+
+const CEPH_CONFIG_FILE = '/etc/ceph/ceph.conf';
+
 /** The machine this process runs on. */
-export function createProcHost(procFolder = '/proc'): Host {
+export function createProcHost({ clock, cephConfigFile = CEPH_CONFIG_FILE, procFolder = '/proc' }: ProcHostOptions): Host {
   return {
+    ceph: createCephCommand({ clock, configFile: cephConfigFile }),
+    links: createIpLinks({ clock }),
+    consoles: systemConsoles,
     memory: async () => parseMeminfo(await readFile(join(procFolder, 'meminfo'), 'utf8')),
     load: async () => parseLoad(await readFile(join(procFolder, 'loadavg'), 'utf8')),
   };

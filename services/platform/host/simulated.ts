@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Host } from './host.js';
+import { noCeph, type Ceph } from './ceph.js';
+import type { Consoles } from './consoles.js';
+import { createSimulatedConsoles } from './simulated-consoles.js';
+import type { Links } from './links.js';
+import { createSimulatedLinks } from './simulated-links.js';
 
 /** What a simulated host is like. */
 export interface SimulatedHostOptions {
@@ -10,6 +15,12 @@ export interface SimulatedHostOptions {
   load?: (() => number) | undefined;
   /** What the host itself needs, in bytes; 512 MiB unless told. */
   ownBytes?: bigint | undefined;
+  /** Its links, which outlive its agents; ones of its own unless told. */
+  links?: Links | undefined;
+  /** Its storage cluster; none unless told. */
+  ceph?: Ceph | undefined;
+  /** Its guests' consoles; ones that say nothing unless told. */
+  consoles?: Consoles | undefined;
 }
 
 const OWN_BYTES = 512n * 1024n * 1024n;
@@ -17,7 +28,11 @@ const OWN_BYTES = 512n * 1024n * 1024n;
 /** A host whose memory is what its simulated guests leave of it. */
 export function createSimulatedHost(options: SimulatedHostOptions): Host {
   const { totalBytes, ownBytes = OWN_BYTES, usedByGuestsBytes = () => 0n, load = () => 0 } = options;
+  const { links = createSimulatedLinks(), ceph = noCeph, consoles = createSimulatedConsoles() } = options;
   return {
+    links,
+    ceph,
+    consoles,
     memory: () => {
       const left = totalBytes - ownBytes - usedByGuestsBytes();
       const freeBytes = left > 0n ? left : 0n;

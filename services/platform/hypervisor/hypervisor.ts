@@ -18,6 +18,8 @@ export interface Domain {
   placementEpoch: bigint | undefined;
   maxMemoryBytes: bigint;
   vcpus: number;
+  /** RBD images that it has as disks, as pool/name; absent: not known. */
+  rbdImages?: readonly string[];
 }
 
 /** What a running domain uses. A domain that does not answer at once is left out, never waited for. */
@@ -103,6 +105,8 @@ export interface OutgoingMigration {
    * its memory has arrived. From here on neither host alone has all of it.
    */
   startPostCopy(call: CallLimit): Promise<void>;
+  /** The guest stands still from now on, so that the rest can be sent; it goes on where the transfer ends. */
+  pause(call: CallLimit): Promise<void>;
   /** Makes `perform` fail; the guest runs on. */
   abort(call: CallLimit): Promise<void>;
   /**
@@ -195,6 +199,8 @@ export interface Hypervisor {
   undefine(uuid: string, call: CallLimit): Promise<void>;
   /** Whether the host can run this domain: machine type, CPU model, memory. Fails with `refused` and the reason. */
   checkFit(xml: string, call: CallLimit): Promise<void>;
+  /** How much of its memory a running domain writes to in a second, in bytes; measuring takes a little more than one. */
+  dirtyRate(uuid: string, call: CallLimit): Promise<bigint>;
   openOutgoing(uuid: string, call: CallLimit): Promise<OutgoingMigration>;
   openIncoming(uuid: string, call: CallLimit): Promise<IncomingMigration>;
   /** Events from now on until the signal aborts. Begins with `resync`. A slow consumer gets `resync` instead. */

@@ -14,12 +14,13 @@ import {
   StatsFlag,
   StatsGroup,
 } from '@lockstep/node-libvirt';
+import { needsOf } from '../../core/domain-xml/devices.js';
 import { LockstepError } from '../../core/errors/catalogue.js';
 import { parseDomainXml } from '../../core/domain-xml/parse.js';
 import type { Domain, DomainState } from './hypervisor.js';
 
 /** What of a domain stands in its XML. */
-type Defined = Pick<Domain, 'name' | 'placementEpoch' | 'maxMemoryBytes' | 'vcpus'>;
+type Defined = Pick<Domain, 'name' | 'placementEpoch' | 'maxMemoryBytes' | 'vcpus' | 'rbdImages'>;
 
 /** Reads domains from libvirt. Keeps what it read from each XML, as parsing hundreds at every tick would cost much. */
 export class DomainReader {
@@ -72,7 +73,7 @@ export class DomainReader {
 function readDefined(xml: string): Defined | undefined {
   try {
     const { name, placementEpoch, memoryBytes, vcpus } = parseDomainXml(xml);
-    return { name, placementEpoch, maxMemoryBytes: memoryBytes, vcpus };
+    return { name, placementEpoch, maxMemoryBytes: memoryBytes, vcpus, rbdImages: needsOf(xml).rbdImages };
   } catch (error) {
     if (error instanceof LockstepError) return undefined;
     throw error;

@@ -102,7 +102,10 @@ export class LibvirtOutgoing implements OutgoingMigration {
   }
 
   async progress(call: CallLimit): Promise<TransferProgress> {
-    const stats = await this.#figures.run('progress', call, ({ jobs }, options) => jobs.stats(this.#domain, options));
+    const stats = await this.#figures.run('progress', call, ({ jobs }, options) =>
+      // Also where the guest has died: there is no transfer then, and that is all that is asked here.
+      ofMigration(jobs.stats(this.#domain, options)),
+    );
     return progressOf(stats);
   }
 
@@ -122,6 +125,10 @@ export class LibvirtOutgoing implements OutgoingMigration {
     return this.#lever('startPostCopy', call, (connection, options) =>
       connection.jobs.startPostCopy(this.#domain, options),
     );
+  }
+
+  pause(call: CallLimit): Promise<void> {
+    return this.#lever('pause', call, (connection, options) => connection.domains.suspend(this.#domain, options));
   }
 
   abort(call: CallLimit): Promise<void> {

@@ -6,12 +6,12 @@ import { HypervisorError, type Hypervisor, type HypervisorErrorKind, type Incomi
 
 const CALLS = [
   'info', 'list', 'find', 'usage', 'xml', 'define', 'stampEpoch', 'start', 'shutdown', 'reboot', 'reset', 'destroy',
-  'resume', 'undefine', 'checkFit', 'openOutgoing', 'openIncoming',
+  'resume', 'undefine', 'checkFit', 'dirtyRate', 'openOutgoing', 'openIncoming',
 ] as const satisfies readonly (keyof Hypervisor)[];
 
 /** Perform is left out: it lasts as long as the guest has memory, and is measured as a step of its migration. */
 const OUTGOING_CALLS = [
-  'begin', 'progress', 'setMaxDowntime', 'setBandwidth', 'startPostCopy', 'abort', 'confirm', 'cancel',
+  'begin', 'progress', 'setMaxDowntime', 'setBandwidth', 'startPostCopy', 'pause', 'abort', 'confirm', 'cancel',
 ] as const satisfies readonly (keyof OutgoingMigration)[];
 
 const INCOMING_CALLS = ['prepare', 'finish', 'cancel'] as const satisfies readonly (keyof IncomingMigration)[];

@@ -107,6 +107,10 @@ export class SimulatedHypervisor implements Hypervisor {
     });
   }
 
+  dirtyRate(uuid: string, call: CallLimit): Promise<bigint> {
+    return this.#call('dirtyRate', call, () => this.#host.machine.dirtyRate(uuid));
+  }
+
   openOutgoing(uuid: string, call: CallLimit): Promise<OutgoingMigration> {
     const { source } = this.#host;
     return this.#open(call, (connection) => { source.connectionClosed(uuid, connection); }, (connection, close) => ({
@@ -122,6 +126,7 @@ export class SimulatedHypervisor implements Hypervisor {
       setBandwidth: (bytesPerSecond, limit) =>
         this.#call('setBandwidth', limit, () => { source.setBandwidth(uuid, bytesPerSecond); }),
       startPostCopy: (limit) => this.#call('startPostCopy', limit, () => { source.startPostCopy(uuid); }),
+      pause: (limit) => this.#call('pause', limit, () => { source.pause(uuid); }),
       abort: (limit) => this.#call('abort', limit, () => { source.abort(uuid); }),
       confirm: (_input, limit) => connection.call('confirm', limit, () => { source.confirm(uuid); }),
       cancel: (limit) => connection.call('cancel', limit, () => { source.cancel(uuid); }),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { LockstepError } from '../../core/errors/catalogue.js';
+import { needsOf, type DomainNeeds } from '../../core/domain-xml/devices.js';
 import { withPlacementEpoch, withUuid } from '../../core/domain-xml/epoch.js';
 import { type DomainSummary, parseDomainXml } from '../../core/domain-xml/parse.js';
 import type { Clock } from '../clock/clock.js';
@@ -15,14 +16,14 @@ export interface MachineSize {
 }
 
 /** What definitions say, by their text: the same few are asked for again and again. */
-const summaries = new Map<string, DomainSummary>();
+const summaries = new Map<string, DomainSummary & Pick<DomainNeeds, 'rbdImages'>>();
 const MOST_SUMMARIES = 1_024;
 
-function summaryOf(xml: string): DomainSummary {
+function summaryOf(xml: string): DomainSummary & Pick<DomainNeeds, 'rbdImages'> {
   const known = summaries.get(xml);
   if (known !== undefined) return known;
   if (summaries.size >= MOST_SUMMARIES) summaries.clear();
-  const summary = parseDomainXml(xml);
+  const summary = { ...parseDomainXml(xml), rbdImages: needsOf(xml).rbdImages };
   summaries.set(xml, summary);
   return summary;
 }
@@ -70,6 +71,7 @@ export class SimulatedMachine {
       placementEpoch: summary.placementEpoch,
       maxMemoryBytes: summary.memoryBytes,
       vcpus: summary.vcpus,
+      rbdImages: summary.rbdImages,
     };
   }
 
@@ -81,6 +83,13 @@ export class SimulatedMachine {
         cpuTimeNs: BigInt(Math.round(guest.memory().ranMs * guest.behaviour.load * 1e6)),
         memoryUsedBytes: BigInt(Math.round(guest.residentBytes)),
       }));
+  }
+
+  /** Pages written to in a second: never more than it writes to at all. */
+  dirtyRate(uuid: string): bigint {
+    const guest = this.guests.get(uuid) ?? raiseGone(uuid);
+    if (!guest.running) return 0n;
+    return BigInt(Math.round(Math.min(guest.behaviour.dirtyRateBytesPerSecond, guest.workingSetBytes)));
   }
 
   xml(uuid: string, which: 'live' | 'inactive'): string {

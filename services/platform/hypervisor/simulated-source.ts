@@ -111,6 +111,10 @@ export class SimulatedSource {
     this.#transfer(uuid).startPostCopy();
   }
 
+  pause(uuid: string): void {
+    this.#transfer(uuid).pause();
+  }
+
   abort(uuid: string): void {
     this.#transfer(uuid).abort();
   }

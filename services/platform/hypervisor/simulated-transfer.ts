@@ -154,6 +154,11 @@ export class SimulatedTransfer {
     this.#resolve(this.#cost());
   }
 
+  pause(): void {
+    if (this.#phase !== 'copying') throw new HypervisorError('refused', 'the guest stands still already');
+    this.#guest.become({ state: 'paused', reason: 'migration' }, 'suspended (by request, while it is sent)');
+  }
+
   abort(): void {
     if (this.#phase === 'post-copy') throw new HypervisorError('refused', 'post-copy cannot be aborted');
     this.#fail('aborted', 'the migration job was aborted');

@@ -41,6 +41,14 @@ describe('the file of BMCs', () => {
     expect((await loadBmcs(undefined, systemClock)).of('h1')).toBeUndefined();
   });
 
+  it('names further devices, in their order, and hands options to fence agents as text', async () => {
+    const pdu = { kind: 'fence-agent', agent: 'fence_apc', options: { ip: '10.0.0.9', plug: 3, ssh: true } };
+    const bmcs = await loadBmcs(write({ nodes: { h1: entry }, further: { h1: [pdu], h2: [pdu] } }), systemClock);
+    expect(bmcs.devices('h1').map(({ kind, address }) => `${kind} ${address}`)).toEqual(['ipmi 10.0.0.1:623', 'fence_apc 10.0.0.9']);
+    expect(bmcs.devices('h2').map(({ kind }) => kind)).toEqual(['fence_apc']);
+    expect(bmcs.of('h2')).toBeUndefined();
+  });
+
   it.each([0o640, 0o604, 0o620])('is refused where others than its owner can reach it (%o)', async (mode) => {
     expect(await refusal(write({ nodes: { h1: entry } }, mode))).toMatch(/others than its owner can read it; chmod 600/);
   });

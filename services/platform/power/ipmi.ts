@@ -45,6 +45,7 @@ export function createIpmiBmc(target: IpmiTarget, clock: Clock): Bmc {
   };
 
   return {
+    kind: 'ipmi',
     address,
     expectedGuid: target.expectedGuid,
     powerState: async (call) => (((await byteOf(GET_CHASSIS_STATUS, call)) & POWER_IS_ON) === 0 ? 'off' : 'on'),

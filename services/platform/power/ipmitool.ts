@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import { spawn, type ChildProcess } from 'node:child_process';
 import { DeadlineExceeded, withDeadline, type Clock } from '../clock/clock.js';
 import type { CallLimit } from '../hypervisor/hypervisor.js';
+import { runTool, type ToolOutput } from '../process/tool.js';
 import { BmcError, type BmcFailure } from './power.js';
 
 export interface IpmitoolTarget {
@@ -25,8 +25,6 @@ export interface IpmiAnswer {
 /** Seconds until ipmitool asks again, and how often: an unreachable BMC is told from a slow one after some 6 s. */
 const RETRY_SECONDS = 1;
 const RETRIES = 2;
-/** Far more than any answer has. */
-const LARGEST_OUTPUT_CHARACTERS = 64 * 1024;
 const INSUFFICIENT_PRIVILEGE = 0xd4;
 
 /** Why no session came to be, by what ipmitool says where it is verbose. Anything else is `failed`. */
@@ -35,12 +33,6 @@ const NO_SESSION: readonly [BmcFailure, RegExp, string][] = [
   ['no-privilege', /unauthorized role|privilege level|role or privilege/i, 'does not grant the user the level OPERATOR'],
   ['unreachable', /address lookup|could not open socket|auth(?:entication)? capabilities|timeout/i, 'does not answer'],
 ];
-
-interface Output {
-  exitCode: number | null;
-  stdout: string;
-  stderr: string;
-}
 
 /**
  * Asks a BMC by a process that never lives longer than the call's limit. The password goes by the child's environment,
@@ -57,21 +49,8 @@ export function createIpmitool(target: IpmitoolTarget, clock: Clock) {
     ...['-H', address, '-p', String(port), '-U', username, 'raw'],
   ];
 
-  const run = async (bytes: readonly number[], signal: AbortSignal): Promise<Output> => {
-    const child = spawn(program, [...common, ...bytes.map(hexOf)], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: { PATH: process.env['PATH'], LC_ALL: 'C', IPMI_PASSWORD: password },
-    });
-    const kill = (): void => {
-      child.kill('SIGKILL');
-    };
-    signal.addEventListener('abort', kill, { once: true });
-    try {
-      return await outputOf(child);
-    } finally {
-      signal.removeEventListener('abort', kill);
-    }
-  };
+  const run = (bytes: readonly number[], signal: AbortSignal): Promise<ToolOutput> =>
+    runTool({ program, args: [...common, ...bytes.map(hexOf)], env: { IPMI_PASSWORD: password } }, signal);
 
   return async (bytes: readonly number[], { deadlineMs, signal }: CallLimit): Promise<IpmiAnswer> => {
     try {
@@ -91,25 +70,8 @@ function isSpawnError(error: unknown): error is Error & { code: string } {
   return error instanceof Error && 'code' in error && typeof error.code === 'string';
 }
 
-function outputOf(child: ChildProcess): Promise<Output> {
-  return new Promise((resolve, reject) => {
-    const output: Output = { exitCode: null, stdout: '', stderr: '' };
-    const gather = (stream: 'stdout' | 'stderr'): void => {
-      child[stream]?.on('data', (chunk: Buffer) => {
-        if (output[stream].length < LARGEST_OUTPUT_CHARACTERS) output[stream] += chunk.toString('latin1');
-      });
-    };
-    gather('stdout');
-    gather('stderr');
-    child.once('error', reject);
-    child.once('close', (exitCode) => {
-      resolve({ ...output, exitCode });
-    });
-  });
-}
-
 /** Reads what ipmitool printed; throws where there was no session. `password` is only looked for. */
-export function answerOf(name: string, { exitCode, stdout, stderr }: Output, password: string): IpmiAnswer {
+export function answerOf(name: string, { exitCode, stdout, stderr }: ToolOutput, password: string): IpmiAnswer {
   if (exitCode === 0) {
     const line = stdout.split('\n').findLast((text) => /^(?: [0-9a-f]{2})+\s*$/i.test(text));
     return { code: 0, data: (line ?? '').trim().split(/\s+/).filter(Boolean).map((byte) => Number.parseInt(byte, 16)) };

@@ -59,6 +59,7 @@ export function createSimulatedBmc({ clock, name, guid, onPower = () => undefine
     power: 'on',
     ownGuid: guid.replaceAll('-', ''),
     ownPrivilege: 'administrator',
+    kind: 'simulated',
     address,
     expectedGuid: undefined,
     powerState: (call) => answered(call, () => bmc.power),
@@ -72,5 +73,11 @@ export function createSimulatedBmc({ clock, name, guid, onPower = () => undefine
 
 /** What every simulated host knows of the others' BMCs: the map may grow. */
 export function bmcsOf(bmcs: ReadonlyMap<string, Bmc>): Bmcs {
-  return { of: (node) => bmcs.get(node) };
+  return {
+    of: (node) => bmcs.get(node),
+    devices: (node) => {
+      const bmc = bmcs.get(node);
+      return bmc === undefined ? [] : [bmc];
+    },
+  };
 }

@@ -16,6 +16,7 @@ export function storeOn(driver: StoreDriver, env: { clock: Clock; random: Random
     list: (prefix, options) => calls.list(prefix, options),
     txn: (ops, options) => calls.txn(ops, options),
     watch: (prefix, options) => watchPrefix(calls, env, prefix, options),
+    members: (options) => calls.members(options),
     acquire: (options) => acquireLease(calls, env, options),
   };
 }

@@ -7,6 +7,7 @@ import {
   type CallOptions,
   type Entry,
   type Listing,
+  type Member,
   type ReadOptions,
   type TxnResult,
 } from './store.js';
@@ -58,6 +59,11 @@ export class StoreCalls {
 
   destroySession(session: string, options: CallOptions): Promise<void> {
     return this.write('end of a session', options, (signal) => this.driver.destroySession(session, signal));
+  }
+
+  async members(options: CallOptions = {}): Promise<Member[]> {
+    const members = await this.read('listing of the members', options, (signal) => this.driver.members(signal));
+    return members.sort((left, right) => (left.name < right.name ? -1 : 1));
   }
 
   private async read<T>(what: string, options: CallOptions, work: (signal: AbortSignal) => Promise<T>): Promise<T> {

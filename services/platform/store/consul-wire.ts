@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { z } from 'zod';
 import type { DriverOp } from './driver.js';
-import type { Entry } from './store.js';
+import type { Entry, Member } from './store.js';
 
 /** Consul's JSON: keys and their values, transactions, sessions. */
 const kvEntry = z.object({
@@ -21,6 +21,12 @@ export const txnRefused = z.object({
 });
 
 export const createdSession = z.object({ ID: z.string().min(1) });
+
+export const healthChecks = z.array(z.object({ Node: z.string(), CheckID: z.string(), Status: z.string() }));
+
+export function memberOf({ Node, Status }: z.infer<typeof healthChecks>[number]): Member {
+  return { name: Node, alive: Status === 'passing' };
+}
 
 export function entryOf({ Key, Value, ModifyIndex, Session }: z.infer<typeof kvEntry>): Entry {
   return {

@@ -5,7 +5,7 @@ import type { Logger } from '../log/log.js';
 import type { Random } from '../random/random.js';
 import { storeOn } from './assemble.js';
 import { HttpClient, NotAnswered, type ConsulTls, type HttpAnswer, type HttpRequest } from './consul-http.js';
-import { createdSession, entryOf, kvListing, toWire, txnCommitted, txnRefused } from './consul-wire.js';
+import { createdSession, entryOf, healthChecks, kvListing, memberOf, toWire, txnCommitted, txnRefused } from './consul-wire.js';
 import {
   conflictAt,
   type DriverListOptions,
@@ -14,7 +14,7 @@ import {
   type SessionSpec,
   type StoreDriver,
 } from './driver.js';
-import { StoreError, type Consistency, type Entry, type Listing, type Store, type TxnResult } from './store.js';
+import { StoreError, type Consistency, type Entry, type Listing, type Member, type Store, type TxnResult } from './store.js';
 
 export interface ConsulOptions {
   /** `http://HOST:PORT` or `https://HOST:PORT`, as a rule of the Consul on the same host. */
@@ -42,6 +42,9 @@ export function createConsulDriver(options: Omit<ConsulOptions, 'log'>): StoreDr
 
 /** The call's kind decides what a failure means: a read had no effect, a write may have had one. */
 type CallKind = 'read' | 'write';
+
+/** Consul's own check of a node: whether the others hear it. */
+const SERF_HEALTH = 'serfHealth';
 
 class ConsulDriver implements StoreDriver {
   constructor(
@@ -97,7 +100,7 @@ class ConsulDriver implements StoreDriver {
   }
 
   async createSession(spec: SessionSpec, signal: AbortSignal): Promise<string> {
-    const checks = spec.tieToNodeHealth ? ['serfHealth'] : [];
+    const checks = spec.tieToNodeHealth ? [SERF_HEALTH] : [];
     const { nodeName } = this.options;
     const answer = await this.#putSession('create', signal, {
       Name: spec.name,
@@ -123,6 +126,20 @@ class ConsulDriver implements StoreDriver {
   async destroySession(session: string, signal: AbortSignal): Promise<void> {
     const answer = await this.#putSession(`destroy/${encodeURIComponent(session)}`, signal);
     if (answer.status !== 200) throw refusal('write', answer);
+  }
+
+  async members(signal: AbortSignal): Promise<Member[]> {
+    const answer = await this.#send('read', {
+      method: 'GET',
+      path: '/v1/health/state/any',
+      query: { filter: `CheckID == "${SERF_HEALTH}"`, consistent: '' },
+      signal,
+    });
+    if (answer.status !== 200) throw refusal('read', answer);
+    if (answer.headers['x-consul-results-filtered-by-acls'] === 'true') {
+      throw new StoreError('denied', "Consul: the token may not read all nodes' health");
+    }
+    return parse('read', healthChecks, answer).filter(({ CheckID }) => CheckID === SERF_HEALTH).map(memberOf);
   }
 
   #putSession(verb: string, signal: AbortSignal, body?: object): Promise<HttpAnswer> {

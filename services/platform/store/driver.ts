@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { Consistency, Entry, Listing, TxnOp, TxnResult } from './store.js';
+import type { Consistency, Entry, Listing, Member, TxnOp, TxnResult } from './store.js';
 
 /**
  * The narrow waist between the store's own logic (limits, deadlines, leases, watches: written once) and the place
@@ -15,6 +15,8 @@ export interface StoreDriver {
   renewSession(session: string, signal: AbortSignal): Promise<boolean>;
   /** Frees what the session holds, with its lock delay. A session that is gone already is fine. */
   destroySession(session: string, signal: AbortSignal): Promise<void>;
+  /** What the membership of the store's machines says. */
+  members(signal: AbortSignal): Promise<Member[]>;
 }
 
 export interface DriverReadOptions {

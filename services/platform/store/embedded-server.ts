@@ -2,7 +2,7 @@
 import { Cancelled, type Clock, type Timer } from '../clock/clock.js';
 import type { Random } from '../random/random.js';
 import { conflictAt, type DriverOp, type SessionSpec } from './driver.js';
-import type { Entry, Listing, TxnResult } from './store.js';
+import type { Entry, Listing, Member, TxnResult } from './store.js';
 
 interface Session extends SessionSpec {
   client: string;
@@ -31,6 +31,8 @@ export class EmbeddedServer {
   /** Until when a key whose holder vanished is kept from others. */
   readonly #lockDelays = new Map<string, number>();
   readonly #waiters = new Set<Waiter>();
+  /** Clients by name, and whether the membership counts them among the living. */
+  readonly #members = new Map<string, boolean>();
 
   constructor(
     private readonly clock: Clock,
@@ -125,7 +127,21 @@ export class EmbeddedServer {
     this.#commit(draft, index);
   }
 
+  /** A client that is new is a member from now on. */
+  meet(client: string): void {
+    if (!this.#members.has(client)) this.#members.set(client, true);
+  }
+
+  members(): Member[] {
+    return [...this.#members].map(([name, alive]) => ({ name, alive }));
+  }
+
+  healNode(client: string): void {
+    this.#members.set(client, true);
+  }
+
   failNode(client: string): void {
+    this.#members.set(client, false);
     for (const [id, session] of [...this.#sessions]) {
       if (session.client === client && session.tieToNodeHealth) this.endSession(id);
     }

@@ -14,6 +14,8 @@ export interface EmbeddedStore {
   driver(clientName: string): StoreDriver;
   /** What Consul does when it learns that a node failed: ends this client's sessions that are tied to node health. */
   failNode(clientName: string): void;
+  /** What Consul does when it hears of a node again. */
+  healNode(clientName: string): void;
   /** Stops the timers of sessions that nobody released, so that the process can end. Watches end by their signals. */
   close(): void;
 }
@@ -35,12 +37,20 @@ export function createEmbeddedStore({ clock, random }: { clock: Clock; random: R
         server.endSession(session);
       });
     },
+    members: async (signal) => answer(signal, () => server.members()),
   });
+  const known = (clientName: string): StoreDriver => {
+    server.meet(clientName);
+    return driver(clientName);
+  };
   return {
-    store: (clientName) => storeOn(driver(clientName), { clock, random }),
-    driver,
+    store: (clientName) => storeOn(known(clientName), { clock, random }),
+    driver: known,
     failNode: (clientName) => {
       server.failNode(clientName);
+    },
+    healNode: (clientName) => {
+      server.healNode(clientName);
     },
     close: () => {
       server.close();

@@ -5,7 +5,7 @@ import { timed } from '../metrics/timed.js';
 import { LockHeld, StoreError, type Store, type StoreErrorKind } from './store.js';
 
 /** Taking a lease is left out of the times: it waits for whoever holds it. */
-const CALLS = ['get', 'list', 'txn'] as const satisfies readonly (keyof Store)[];
+const CALLS = ['get', 'list', 'txn', 'members'] as const satisfies readonly (keyof Store)[];
 
 const FAILURES: Readonly<Record<StoreErrorKind, true>> = {
   unavailable: true,
@@ -43,6 +43,7 @@ export function measuredStore(store: Store, metrics: Metrics, clock: Clock): Sto
     get: (key, options) => observed.get(key, options),
     list: (prefix, options) => observed.list(prefix, options),
     txn: (ops, options) => observed.txn(ops, options),
+    members: (options) => observed.members(options),
     watch: (prefix, { signal, onTrouble }) =>
       store.watch(prefix, {
         signal,

@@ -33,6 +33,13 @@ export interface ReadOptions extends CallOptions {
   consistency?: Consistency;
 }
 
+/** A machine as the store's own membership sees it; for Consul, by serf. */
+export interface Member {
+  name: string;
+  /** Whether the others hear it. Lags behind a death by some seconds. */
+  alive: boolean;
+}
+
 /** One step of a transaction. All steps succeed, or none has any effect. */
 export type TxnOp =
   /** The key's last write is still `index` (0: the key does not exist). */
@@ -181,6 +188,8 @@ export interface Store {
     prefix: string,
     options: { signal: AbortSignal; onTrouble?: (error: StoreError) => void },
   ): AsyncIterable<Listing>;
+  /** The machines the store's membership knows, ordered by name. Fails with {@link StoreError} or Cancelled. */
+  members(options?: CallOptions): Promise<Member[]>;
   /** Takes a lock. Fails with {@link LockHeld}, {@link StoreError} or Cancelled. */
   acquire(options: LeaseOptions): Promise<Lease>;
 }

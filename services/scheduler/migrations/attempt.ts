@@ -17,6 +17,7 @@ import type { Agent } from '../orders.js';
 import { proofOf, type Proof } from '../recovery/proof.js';
 import type { Leading } from '../term.js';
 import type { Journal, OpenMigration } from './journal.js';
+import type { Word } from './persons-word.js';
 
 /** What has been told to the target so far; past `sent` nothing can be cancelled. */
 type CommitState = 'not-sent' | 'sent' | 'done';
@@ -26,6 +27,8 @@ export class Attempt {
   /** Set synchronously before Commit(target) is sent, so that a cancel and the commit cannot both win. */
   commit: CommitState = 'not-sent';
   cancelRequested = false;
+  /** The switch to post-copy was decided, by this leader or an earlier one: there is no way back but over the table. */
+  postCopy: boolean;
   /** This leader heard the source say that all memory was sent. */
   endHeard = false;
   /** For Commit(target); empty where the end was not heard with it. */
@@ -42,6 +45,9 @@ export class Attempt {
   outcome: Partial<MigrationOutcome> = {};
   /** Why the lockstep was left; undefined while it goes as it should. */
   cause: { reason: Reason; detail: string } | undefined;
+  /** What a person said of it, until it is taken; see {@link hear}. */
+  word: Word | undefined;
+  #wake: () => void = () => undefined;
   /** Aborts when the attempt shall stop what it waits for and go back. */
   interrupted = new AbortController();
   readonly log: Logger;
@@ -55,6 +61,7 @@ export class Attempt {
     readonly tell: () => void,
   ) {
     this.phases = [...this.open().migration.record.phases];
+    this.postCopy = this.open().migration.record.postCopy;
     this.log = leading.env.log.child(`migration/${id}`);
   }
 
@@ -145,7 +152,7 @@ export class Attempt {
 
   /** Ends the waiting and sends the guest back, unless the target was told to take over already. */
   giveUpLive(reason: Reason, detail: string): boolean {
-    if (this.commit !== 'not-sent') return false;
+    if (this.commit !== 'not-sent' || this.postCopy) return false;
     this.cause ??= { reason, detail };
     this.cancelRequested = true;
     this.interrupted.abort(new LockstepError(reason, detail));
@@ -156,6 +163,28 @@ export class Attempt {
   heedProofs(): void {
     const off = this.offProof(MigrationRole.SOURCE) ?? this.offProof(MigrationRole.TARGET);
     if (off !== undefined) this.giveUpLive('HOST_OFF', `${off.node} is proven off`);
+  }
+
+  /** Decides for post-copy, unless the guest is sent back or was told to take over; true also where it was decided before. */
+  beginPostCopy(): boolean {
+    if (this.commit !== 'not-sent' || this.cancelRequested) return false;
+    this.postCopy = true;
+    return true;
+  }
+
+  /** A person's word, for whoever settles this; the one before it was not taken yet and lapses. */
+  hear(word: Word): void {
+    this.word?.refuse(new LockstepError('STORE_CONFLICT', 'somebody else has said something since'));
+    this.word = word;
+    this.#wake();
+  }
+
+  /** Resolves when a person has said something. */
+  heard(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+      if (this.word !== undefined) resolve();
+    });
   }
 
   /** There is no way back any more: a wish to stop cannot be granted, and what is waited for now is the end. */

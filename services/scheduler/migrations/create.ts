@@ -102,6 +102,7 @@ function plan(leading: Leading, request: CreateMigrationRequest): Migration {
     createTime: leading.env.clock.wallTime(),
     bandwidthLimitBytesPerSecond: request.bandwidthLimitBytesPerSecond,
     setHome: request.setHome,
+    transferDeadline: request.transferDeadline,
   });
 }
 

@@ -31,6 +31,7 @@ function journalAt(state: MigrationState): { journal: Journal; reached: string[]
       },
     },
     ledger: { write: () => Promise.resolve(++index) },
+    events: { step: () => ({ op: 'set', key: 'events/e', value: '' }) },
     migrations,
     vms,
   };

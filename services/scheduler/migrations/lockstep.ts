@@ -7,20 +7,21 @@ import {
   VmDesired,
   type Migration,
   type PrepareResponse,
-  type TransferLimits,
 } from '@lockstep/sdk/v1';
 import { isReason, LockstepError } from '../../core/errors/catalogue.js';
 import { Cancelled } from '../../platform/clock/clock.js';
 import { durationOf } from '../../core/duration.js';
 import type { Attempt } from './attempt.js';
+import { forecastOf, worthMeasuring } from './forecasting.js';
+import { transferLimits } from './limits.js';
+import { transfer } from './transfer.js';
 
 const PREPARE_DEADLINE_MS = 60_000;
 const COMMIT_DEADLINE_MS = 60_000;
 /** Confirm waits for the old QEMU process to end, which takes about two seconds on a healthy host. */
 const LET_GO_DEADLINE_MS = 90_000;
-/** Nothing in the hypervisor ends a transfer that does not converge. */
-const TRANSFER_LIMIT_MS = 30 * 60_000;
-const DEFAULT_PAUSE_BUDGET_MS = 300;
+/** With post-copy both last until all memory has been fetched. */
+const POST_COPY_DEADLINE_MS = 60 * 60_000;
 
 const { SOURCE, TARGET } = MigrationRole;
 
@@ -82,7 +83,7 @@ async function prepareSource(attempt: Attempt): Promise<PrepareResponse> {
     const { client, header } = attempt.agent(SOURCE);
     return granted(
       await client.prepare(
-        { header, order: attempt.order(SOURCE), role: SOURCE, limits: limitsOf(attempt) },
+        { header, order: attempt.order(SOURCE), role: SOURCE, limits: transferLimits(attempt.open()), measureDirtyRate: worthMeasuring(attempt) },
         callOf(attempt, PREPARE_DEADLINE_MS),
       ),
     );
@@ -103,7 +104,7 @@ async function prepareTarget(attempt: Attempt, source: PrepareResponse): Promise
             header,
             order: attempt.order(TARGET),
             role: TARGET,
-            limits: limitsOf(attempt),
+            limits: transferLimits(attempt.open()),
             cookie,
             domainXml,
             persistentXml,
@@ -116,8 +117,9 @@ async function prepareTarget(attempt: Attempt, source: PrepareResponse): Promise
     },
     ({ migrationUri }) => `listens at ${migrationUri}`,
   );
+  const forecast = forecastOf(attempt, source.dirtyRateBytesPerSecond);
   await attempt.journal.write(attempt.id, () => ({
-    migration: { state: MigrationState.PREPARED, phases: attempt.phases },
+    migration: { state: MigrationState.PREPARED, phases: attempt.phases, forecast },
   }));
   return vote;
 }
@@ -126,75 +128,6 @@ async function prepareTarget(attempt: Attempt, source: PrepareResponse): Promise
 async function beginTransfer(attempt: Attempt): Promise<void> {
   stopIfCancelled(attempt);
   await attempt.journal.write(attempt.id, () => ({ migration: { state: MigrationState.TRANSFERRING } }));
-}
-
-/** Where the target listens, or only an attachment to a transfer that was begun before. */
-export interface TransferInput {
-  cookie: Uint8Array;
-  migrationUri: string;
-  attachOnly: boolean;
-}
-
-/** Follows the transfer to the source's word that it stands still and all memory is sent. */
-export async function transfer(attempt: Attempt, input: TransferInput): Promise<void> {
-  const limit = attempt.leading.env.clock.after(TRANSFER_LIMIT_MS, () => {
-    attempt.giveUpLive('NOT_CONVERGED', `${figuresOf(attempt)}; gave up after ${String(TRANSFER_LIMIT_MS / 60_000)} min`);
-  });
-  const follow = async (): Promise<void> => {
-      const { client, header } = attempt.agent(SOURCE);
-      const stream = client.transfer(
-        {
-          header,
-          order: attempt.order(SOURCE),
-          limits: limitsOf(attempt),
-          targetPlacementEpoch: attempt.order(TARGET).placementEpoch,
-          ...input,
-        },
-        { signal: attempt.interrupted.signal },
-      );
-      for await (const { event } of stream) {
-        if (event === undefined) continue;
-        switch (event.$case) {
-          case 'progress':
-            if (attempt.progress === undefined) await attempt.leading.env.points('scheduler/sending');
-            attempt.progress = event.value;
-            attempt.tell();
-            break;
-          case 'ended':
-            attempt.endHeardAtMs = attempt.leading.env.clock.nowMs();
-            attempt.endHeard = true;
-            attempt.endCookie = event.value.cookie;
-            return;
-          case 'failed':
-            throw new LockstepError(
-              isReason(event.value.reason) ? event.value.reason : 'TRANSFER_FAILED',
-              event.value.detail,
-              { migration: attempt.id },
-            );
-        }
-      }
-      throw new LockstepError('LOST_CONTACT', 'the stream of the transfer ended without a word', {
-        migration: attempt.id,
-      });
-  };
-  try {
-    await attempt.step(MigrationStep.TRANSFER, SOURCE, follow, () => figuresOf(attempt));
-  } finally {
-    limit.stop();
-  }
-}
-
-function figuresOf({ progress }: Attempt): string {
-  if (progress === undefined) return '';
-  const { memorySentBytes, iteration, dirtyRateBytesPerSecond, bandwidthBytesPerSecond } = progress;
-  return (
-    `${mib(memorySentBytes)} MiB sent in pass ${String(iteration)}, ` +
-    `dirties ${mib(dirtyRateBytesPerSecond)} MiB/s over a link of ${mib(bandwidthBytesPerSecond)} MiB/s`
-  );
-}
-
-function mib(bytes: bigint): string {
-  return (Number(bytes / 1024n) / 1024).toFixed(1);
 }
 
 /** The commit point. From the source's word to the sending of this order the guest stands still: nothing waits here. */
@@ -209,9 +142,9 @@ async function commitTarget(attempt: Attempt): Promise<void> {
     TARGET,
     () =>
       client.commit(
-        { header, order: attempt.order(TARGET), role: TARGET, cookie: attempt.endCookie },
+        { header, order: attempt.order(TARGET), role: TARGET, cookie: attempt.endCookie, postCopy: attempt.postCopy },
         // Not the attempt's signal: once sent, this order is waited for.
-        { deadlineMs: COMMIT_DEADLINE_MS },
+        { deadlineMs: attempt.postCopy ? POST_COPY_DEADLINE_MS : COMMIT_DEADLINE_MS },
       ),
     () => 'the guest runs here',
   );
@@ -259,8 +192,8 @@ export async function commitSource(attempt: Attempt): Promise<void> {
     async () => {
       const { client, header } = attempt.agent(SOURCE);
       await client.commit(
-        { header, order: attempt.order(SOURCE), role: SOURCE, cookie: attempt.commitCookie },
-        { deadlineMs: LET_GO_DEADLINE_MS, signal: attempt.leading.term.ended },
+        { header, order: attempt.order(SOURCE), role: SOURCE, cookie: attempt.commitCookie, postCopy: attempt.postCopy },
+        { deadlineMs: attempt.postCopy ? POST_COPY_DEADLINE_MS : LET_GO_DEADLINE_MS, signal: attempt.leading.term.ended },
       );
     },
     () => 'the old copy is gone',
@@ -305,16 +238,6 @@ function granted(vote: PrepareResponse): PrepareResponse {
   const [first] = vote.refusals;
   const detail = vote.refusals.map((refusal) => refusal.detail).join('; ');
   throw new LockstepError(first !== undefined && isReason(first.reason) ? first.reason : 'HYPERVISOR_REFUSED', detail);
-}
-
-function limitsOf(attempt: Attempt): TransferLimits {
-  const { migration, vm } = attempt.open();
-  return {
-    bandwidthBytesPerSecond: migration.record.bandwidthLimitBytesPerSecond,
-    maxDowntime: vm.record.spec?.pauseBudget ?? durationOf(DEFAULT_PAUSE_BUDGET_MS),
-    autoConverge: true,
-    postCopy: false,
-  };
 }
 
 function callOf(attempt: Attempt, deadlineMs: number): { deadlineMs: number; signal: AbortSignal } {

@@ -15,10 +15,12 @@ import { rulesOutLive } from '../../core/migration/fallback.js';
 import { decide, type MigrationFacts, type RecoveryAction } from '../../core/migration/recovery.js';
 import { isTerminal } from '../../core/migration/transitions.js';
 import type { Agent } from '../orders.js';
-import { pauseUntilProof, type Proof } from '../recovery/proof.js';
+import { pauseUntilNews, type Proof } from '../recovery/proof.js';
 import type { Attempt } from './attempt.js';
 import type { OpenMigration } from './journal.js';
-import { commitSource, completeLockstep, place, transfer, unlocked } from './lockstep.js';
+import { commitSource, completeLockstep, place, unlocked } from './lockstep.js';
+import { stopCopy, takeWord } from './persons-word.js';
+import { transfer } from './transfer.js';
 import { restartCold } from './cold.js';
 import { beginsShutdown, continueShutdownMove, obstacleAtTarget } from './shutdown-move.js';
 
@@ -46,7 +48,8 @@ export async function settle(attempt: Attempt): Promise<void> {
       attempt.log.warn(`not settled yet: ${error instanceof Error ? error.message : String(error)}`);
       if (error instanceof LockstepError && error.reason === 'NOT_LEADER') return;
     }
-    await pauseUntilProof(attempt.leading, [attempt.nodeOf(SOURCE), attempt.nodeOf(TARGET)], pauseMs);
+    const ends = [attempt.nodeOf(SOURCE), attempt.nodeOf(TARGET)];
+    await Promise.race([pauseUntilNews(attempt.leading, ends, pauseMs), attempt.heard()]);
   }
 }
 
@@ -71,7 +74,13 @@ async function goOn(attempt: Attempt, record: Migration): Promise<boolean> {
   const { facts, gone } = await seizeBoth(attempt);
   const action = decide(facts, attempt.cancelRequested || record.cancelRequested);
   attempt.log.info(`facts: source ${nameOfSource(facts.source)}, target ${nameOfTarget(facts.target)}: ${action}`);
-  await act(attempt, action, facts, gone);
+  const resolution = await takeWord(attempt, facts, action);
+  if (resolution === 'STOP_SOURCE' || resolution === 'STOP_TARGET') {
+    // What is left then is told by the facts of the next round.
+    await stopCopy(attempt, resolution === 'STOP_SOURCE' ? SOURCE : TARGET);
+    return false;
+  }
+  await act(attempt, resolution ?? action, facts, gone);
   return isTerminal(attempt.open().migration.record.state);
 }
 
@@ -140,6 +149,7 @@ async function seizeBoth(attempt: Attempt): Promise<{ facts: MigrationFacts; gon
         source: gone.source === undefined ? (source?.sourceFact ?? SourceFact.UNREACHABLE) : SourceFact.OFF,
         target: gone.target === undefined ? (target?.targetFact ?? TargetFact.UNREACHABLE) : TargetFact.OFF,
         endHeard: attempt.endHeard || attempt.open().migration.record.transferEndHeard,
+        postCopy: attempt.postCopy,
       };
       return { facts, gone };
     },
@@ -171,7 +181,7 @@ async function goBack(attempt: Attempt, facts: MigrationFacts, { target }: OffEn
       async () => await abort(attempt, attempt.agent(TARGET), TARGET),
       ({ targetFact }) => nameOfTarget(targetFact),
     );
-    if (!hasGivenUp(left.targetFact, facts.source)) {
+    if (!hasGivenUp(left.targetFact, facts)) {
       throw new LockstepError('FACTS_MISSING', `the target answered ${nameOfTarget(left.targetFact)} to Abort`);
     }
   }
@@ -183,9 +193,9 @@ async function goBack(attempt: Attempt, facts: MigrationFacts, { target }: OffEn
 }
 
 /** MAYBE is as good as NEVER where the source itself says that its memory was not all sent, or that nobody was told. */
-function hasGivenUp(target: TargetFact, source: SourceFact): boolean {
+function hasGivenUp(target: TargetFact, { source, postCopy = false }: MigrationFacts): boolean {
   if (target === TargetFact.NEVER) return true;
-  return target === TargetFact.MAYBE && decide({ source, target, endHeard: false }, false) === 'BACK';
+  return target === TargetFact.MAYBE && decide({ source, target, endHeard: false, postCopy }, false) === 'BACK';
 }
 
 async function releaseSource(attempt: Attempt): Promise<void> {
@@ -200,7 +210,9 @@ async function releaseSource(attempt: Attempt): Promise<void> {
     async () => await abort(attempt, attempt.agent(SOURCE), SOURCE),
     (facts) => nameOfSource(facts.sourceFact),
   );
-  if (left.sourceFact === SourceFact.LOST) {
+  // After a switch to post-copy the hypervisor does not let the old copy go on, though the target has never run.
+  const cannotGoOn = attempt.postCopy && left.sourceFact === SourceFact.STANDS;
+  if (left.sourceFact === SourceFact.LOST || cannotGoOn) {
     await restartCold(attempt, { target: 'gave-up' });
     return;
   }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { ExplainPlacementResponse, type Vm, type VmSpec } from '@lockstep/sdk/v1';
+import { needsOf } from '../../core/domain-xml/devices.js';
 import { LockstepError } from '../../core/errors/catalogue.js';
 import { explain, place, refusalOf, type PlacementDecision } from '../../core/placement/place.js';
 import { selectorOf } from '../../core/placement/snapshot.js';
@@ -63,6 +64,7 @@ export function decide(leading: Leading, spec: VmSpec, { vmId = '', source, avoi
     memoryBytes: spec.memoryBytes,
     vcpus: spec.vcpus,
     nodeLimit: spec.nodeLimit,
+    bridges: needsOf(spec.domainXml).bridges,
     selector: selectorOf(spec.selector, leading.options?.selector ?? 0),
     ...(source === undefined ? {} : { source }),
   });

@@ -9,6 +9,7 @@ import {
   type PlacementSnapshot,
 } from '../../core/placement/snapshot.js';
 import type { NodeView } from '../../membership/node-streams.js';
+import { networksOf } from '../networks/networks.js';
 import type { Leading } from '../term.js';
 import { obstacleOf } from './obstacle.js';
 
@@ -36,7 +37,17 @@ function nodeOf(leading: Leading, view: NodeView): PlacementNode {
     ready: obstacle === undefined,
     notReadyReason: obstacle ?? '',
     capacity: capacityOf(view),
+    bridges: bridgesOf(leading, view),
   };
+}
+
+/** Bridges that are there, and those that the node is about to make: only its own word that it cannot counts against it. */
+function bridgesOf(leading: Leading, { report }: NodeView): string[] | undefined {
+  if (report === undefined) return undefined;
+  const { bridges, networks } = report.node;
+  const broken = new Set(networks.filter(({ ready }) => !ready).map(({ bridge }) => bridge));
+  const promised = networksOf(leading).map(({ bridge }) => bridge);
+  return [...bridges, ...promised].filter((bridge) => !broken.has(bridge));
 }
 
 /** What the node's agent measured; undefined until it has said. */

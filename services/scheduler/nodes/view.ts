@@ -45,6 +45,9 @@ function nodeOf(leading: Leading, view: NodeView, usage: NodeUsage | undefined):
     fenceabilityDetail: told?.fenceabilityDetail ?? '',
     agentVersion: told?.agentVersion ?? record.agentVersion,
     hypervisorVersion: told?.hypervisorVersion ?? record.hypervisorVersion,
+    networks: told?.networks ?? [],
+    bridges: told?.bridges ?? [],
+    ceph: told?.ceph,
   };
 }
 

@@ -113,7 +113,7 @@ function numbersOf(seed: number): () => number {
 }
 
 /** That many cells, none twice: the same for the same seed. */
-export function sampleOf(cells: readonly Cell[], count: number, seed: number): Cell[] {
+export function sampleOf<T>(cells: readonly T[], count: number, seed: number): T[] {
   const next = numbersOf(seed);
   return cells
     .map((cell) => ({ cell, place: next() }))

@@ -68,10 +68,10 @@ export async function breakIt(fault: Fault, { lab, guest, leader, source, target
       return kill(target, 'libvirtd', WAITS_MS);
     case 'source QEMU':
       await killPart(source, `vm/${guest}`);
-      return { patienceMs: SETTLES_ALONE_MS, mend: nothing };
+      return { patienceMs: 0, mend: nothing };
     case 'target QEMU':
       await killPart(target, `vm/${guest}`);
-      return { patienceMs: SETTLES_ALONE_MS, mend: nothing };
+      return { patienceMs: 0, mend: nothing };
     case 'Consul leader': {
       const host = await consulLeader(lab);
       if (host === undefined) throw new Error('Consul has no leader');

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { down, layout, up } from '#lab';
@@ -24,15 +25,36 @@ interface Options {
   seed?: number;
   only?: string;
   minutes?: number;
+  shard?: [number: number, of: number];
   keep: boolean;
   table: boolean;
 }
 
-function chosen({ sample, seed = Date.now() % 1_000_000, only }: Options): Cell[] {
-  const cells = allCells(ROWS).filter((cell) => only === undefined || keyOf(cell).includes(only));
+function shardOf(text: string): [number: number, of: number] {
+  const [number = 0, of = 0] = text.split('/').map(Number);
+  if (!(number >= 1 && number <= of)) throw new InvalidArgumentError('It must be like 1/2.');
+  return [number, of];
+}
+
+function chosen({ sample, seed = Date.now() % 1_000_000, only, shard: [number, of] = [1, 1] }: Options): Cell[] {
+  const cells = allCells(ROWS)
+    .filter((_, index) => index % of === number - 1)
+    .filter((cell) => only === undefined || keyOf(cell).includes(only));
   if (sample === undefined) return cells;
   say(`${sample} cells, seed ${seed}`);
   return sampleOf(cells, sample, seed);
+}
+
+function print(results: Results): void {
+  const all = Object.values(results);
+  const failed = all.filter(({ problems }) => problems.length > 0).length;
+  process.stdout.write(`${tableOf(results)}\n\n${all.length} cells, ${failed} failed\n`);
+}
+
+/** What was run in all labs together. */
+function printAll(folder: string): void {
+  const files = readdirSync(folder).filter((name) => /^kill-matrix-.*\.json$/.test(name));
+  print(Object.assign({}, ...files.map((name) => readResults(join(folder, name)))) as Results);
 }
 
 async function main(options: Options): Promise<number> {
@@ -40,7 +62,7 @@ async function main(options: Options): Promise<number> {
   const file = join(lab.checkout, `test/dist/kill-matrix-${lab.name}.json`);
   const env = { ...process.env, XDG_CONFIG_HOME: join(lab.stateDir, 'context') };
   if (options.table) {
-    process.stdout.write(`${tableOf(readResults(file))}\n`);
+    printAll(join(lab.checkout, 'test/dist'));
     return 0;
   }
   if (process.getuid?.() !== 0) throw new Error('the kill matrix runs on real parts, which needs root');
@@ -61,8 +83,7 @@ async function main(options: Options): Promise<number> {
   } finally {
     if (!options.keep) await down(lab, { env });
   }
-  const all = Object.values(results);
-  process.stdout.write(`${tableOf(results)}\n\n${all.length} cells, ${all.filter(({ problems }) => problems.length > 0).length} failed\n`);
+  print(results);
   return failed === 0 ? 0 : 1;
 }
 
@@ -73,6 +94,7 @@ const program = new Command('kill-matrix')
   .option('--seed <number>', 'the chance of --sample', whole)
   .option('--only <text>', 'only cells whose name holds this, such as "source link"')
   .option('--minutes <count>', 'begin no further cell after this time', whole)
+  .option('--shard <part>', 'every second cell or so, such as 1/2: the rest is for another lab', shardOf)
   .option('--keep', 'leave the lab up', false)
   .option('--table', 'print the table of what was run, and run nothing', false)
   .showHelpAfterError();

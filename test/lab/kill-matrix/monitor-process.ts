@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A process of its own, so that nothing else holds its looks up: reads how long each file is, again and again, and
-// writes a line for every growth: milliseconds, the file's number, its size. `samples N` and the longest pause at last.
+// writes a line for every growth: milliseconds since 1970 that only go forward, the file's number, its size. `samples N` and the longest pause at last.
 import { statSync } from 'node:fs';
 import { setPriority } from 'node:os';
 
@@ -9,7 +9,7 @@ const files = process.argv.slice(2);
 const sizes = files.map(() => 0);
 let samples = 0;
 let longestMs = 0;
-let lastMs = performance.now();
+let lastMs = performance.timeOrigin + performance.now();
 
 function sizeOf(file: string): number {
   try {
@@ -20,7 +20,7 @@ function sizeOf(file: string): number {
 }
 
 function look(): void {
-  const nowMs = performance.now();
+  const nowMs = performance.timeOrigin + performance.now();
   longestMs = Math.max(longestMs, nowMs - lastMs);
   lastMs = nowMs;
   samples += 1;

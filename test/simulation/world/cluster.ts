@@ -2,6 +2,7 @@
 import { createVirtualClock, type VirtualClock } from '@lockstep/services/platform/clock/virtual.js';
 import { type Hypervisor, HypervisorError } from '@lockstep/services/platform/hypervisor/hypervisor.js';
 import {
+  type CopyChange,
   createSimulatedHost,
   createSimulatedNetwork,
   type SimulatedNetwork,
@@ -14,6 +15,7 @@ import type { Life } from './life.js';
 import { useLightSignals } from './light-signals.js';
 import { AgentProcess, type Process, ReplicaProcess } from './machine.js';
 import { Network } from './network.js';
+import { OrderChecker } from './order-checker.js';
 import type { Plan } from './plan.js';
 import { RecordChecker } from './record-checker.js';
 import { Rpc } from './rpc.js';
@@ -23,8 +25,6 @@ import { Violations } from './violations.js';
 
 useLightSignals();
 
-const GIB = 2n ** 30n;
-const HOST_MEMORY_BYTES = 16n * GIB;
 const PPM = 1e-6;
 
 /** Where operators sit. */
@@ -62,6 +62,7 @@ export class Cluster {
   readonly memoryLinks: SimulatedNetwork;
   readonly guests: GuestChecker;
   readonly records: RecordChecker;
+  readonly orders: OrderChecker;
   readonly agents: AgentProcess[] = [];
   readonly replicas: ReplicaProcess[] = [];
   /** Whether somebody asked for a VM to be forgotten. */
@@ -70,6 +71,8 @@ export class Cluster {
   hypervisorIllness = 0;
   onPoint: PointHook = () => undefined;
   onHypervisorCall: HypervisorHook = () => undefined;
+  /** Told of each change of a guest, after those who check. */
+  onGuest: (change: CopyChange) => void = () => undefined;
   readonly #clocks = new Map<string, { rate: number; wallSkewMs: () => number }>();
   readonly #wallSkewsMs = new Map<string, number>();
   readonly #illChance: Chance;
@@ -90,20 +93,32 @@ export class Cluster {
         const detail = error instanceof Error ? (error.stack ?? error.message) : String(error);
         this.violations.report('INTERNAL', `${life.name} fails in ${method}: ${detail}`);
       },
+      arrives: (life, method, request) => this.orders.arrives(life, method, request),
     });
+    this.orders = new OrderChecker(
+      this.violations,
+      (node) => this.#agent(node)?.disk.remembered,
+      (life) => this.records.epochOf(life),
+    );
     this.guests = new GuestChecker(this.violations);
     this.records = new RecordChecker(
       this.violations,
-      { mayVanish: (vmId) => this.mayVanish.has(vmId) },
-      (node) => hosts.find(({ name }) => name === node)?.memoryBytes,
-      (vmId) => this.guests.lastRanOn(vmId),
+      {
+        mayVanish: (vmId) => this.mayVanish.has(vmId),
+        memoryBytes: (node) => hosts.find(({ name }) => name === node)?.memoryBytes,
+        lastRanOn: (vmId) => this.guests.lastRanOn(vmId),
+        floor: (node, vmId) => BigInt(this.#agent(node)?.disk.remembered?.vms[vmId]?.floor ?? '0'),
+        joined: (node, incarnation, life) => {
+          this.orders.joined(node, incarnation, life);
+        },
+      },
     );
     const embedded = createEmbeddedStore({
       clock: this.clock,
       random: createSeededRandom({ seed: `${seed}/store`, clock: this.clock }),
     });
-    this.store = new StoreSite(embedded, this.network, new Chance(`${seed}/store-illness`, this.clock), (_life, ops) => {
-      this.records.committed(ops);
+    this.store = new StoreSite(embedded, this.network, new Chance(`${seed}/store-illness`, this.clock), (life, ops) => {
+      this.records.committed(ops, life);
     });
     this.memoryLinks = createSimulatedNetwork({ bytesPerSecond: plan.linkBytesPerSecond });
     this.memoryLinks.observe((change) => {
@@ -111,6 +126,7 @@ export class Cluster {
         this.trace.add(change.host, `guest ${change.uuid.slice(0, 8)} ${change.what}${change.running ? ', runs' : ''}`);
       }
       this.guests.observe(change);
+      this.onGuest(change);
     });
     this.#build(seed, hosts);
   }
@@ -167,6 +183,10 @@ export class Cluster {
     return decorate(hypervisor);
   }
 
+  #agent(node: string): AgentProcess | undefined {
+    return this.agents.find(({ name }) => name === node);
+  }
+
   #perhaps(life: Life, method: string, work: () => unknown, decorate: <T extends object>(target: T) => T): unknown {
     const fails = MAY_FAIL.has(method) && this.#illChance.hit(this.hypervisorIllness);
     const isDone = fails && this.#illChance.hit(0.5);
@@ -199,6 +219,6 @@ export class Cluster {
   }
 }
 
-function hostsOf({ nodes }: Plan): HostShape[] {
-  return Array.from({ length: nodes }, (_, place) => ({ name: `n${String(place + 1)}`, memoryBytes: HOST_MEMORY_BYTES, cpus: 16 }));
+function hostsOf({ nodes, hostMemoryBytes: memoryBytes }: Plan): HostShape[] {
+  return Array.from({ length: nodes }, (_, place) => ({ name: `n${String(place + 1)}`, memoryBytes, cpus: 16 }));
 }

@@ -198,8 +198,9 @@ export class ReplicaProcess extends Process {
   }
 
   protected begin(life: Life, env: Env): Remains {
-    const make = this.role === 'scheduler' ? createScheduler : createFencer;
-    const replica = make(env, { name: this.name });
+    const { name } = this;
+    const replica =
+      this.role === 'scheduler' ? createScheduler(env, { name }) : createFencer({ ...env, bmcs: noBmcs }, { name });
     this.cluster.rpc.serve(this.address, life, replica.implementation);
     replica.start(this.address);
     this.#close = () => replica.close();

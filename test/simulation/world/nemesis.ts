@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { Aims } from './aims.js';
 import { Chance } from './chance.js';
 import type { Cluster } from './cluster.js';
 import type { Life } from './life.js';
@@ -40,8 +41,16 @@ export class Nemesis {
     };
     cluster.hypervisorIllness = ill('hypervisor', chance.between(0.002, 0.05));
     const atPoints = ill('points', chance.between(0.01, 0.15));
+    const aims = new Aims(cluster, (durationMs, mend) => {
+      this.#for(durationMs, mend);
+    });
     cluster.onPoint = (process, life, point) => {
-      if (!this.#over && chance.hit(atPoints)) this.#strikeAtPoint(process, life, point);
+      if (this.#over) return;
+      if (chance.hit(atPoints)) this.#strikeAtPoint(process, life, point);
+      aims.atPoint(process, life, point);
+    };
+    cluster.onGuest = (change) => {
+      if (!this.#over) aims.atGuest(change);
     };
     this.#next();
   }
@@ -51,6 +60,7 @@ export class Nemesis {
     const { cluster } = this;
     this.#over = true;
     cluster.onPoint = () => undefined;
+    cluster.onGuest = () => undefined;
     cluster.network.illness = HEALTHY;
     cluster.store.illness = SOUND;
     cluster.hypervisorIllness = 0;
@@ -121,6 +131,10 @@ export class Nemesis {
       case 'store-unknown':
       case 'store-stale':
       case 'hypervisor':
+      case 'commit':
+      case 'overlap':
+      case 'repeat':
+      case 'tight':
       case undefined:
         return;
     }

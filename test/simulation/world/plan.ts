@@ -22,11 +22,18 @@ export const FAULTS = {
   guest: 'guests die of themselves',
   power: 'hosts lose their power and boot again',
   clock: 'clocks go at different speeds, wall clocks jump',
+  commit: 'the moment in which a guest begins to run on its target is struck',
+  overlap: 'leaders stand still in the middle of a step until another has followed them, and go on',
+  repeat: 'operators send their requests twice',
+  tight: 'hosts have hardly more memory than the VMs need',
 } as const;
 
 export type Fault = keyof typeof FAULTS;
 
 export const ALL_FAULTS = Object.keys(FAULTS) as Fault[];
+
+/** What chance alone hits too rarely: half of all seeds aim at some of it. */
+const AIMED: readonly Fault[] = ['commit', 'overlap', 'repeat', 'tight'];
 
 /** What one run is like. Everything follows from the seed, unless it was given. */
 export interface Plan {
@@ -48,19 +55,26 @@ export interface Plan {
   strikeMs: number;
   /** Bytes per second between hosts. */
   linkBytesPerSecond: number;
+  hostMemoryBytes: bigint;
 }
 
 /** What a person can say of a run. */
 export type PlanOptions = Partial<Pick<Plan, 'nodes' | 'vms' | 'faults' | 'safetyMs' | 'schedulers'>>;
 
 const MINUTE_MS = 60_000;
+const HOST_MEMORY_BYTES = 16n * 2n ** 30n;
+const TIGHT_MEMORY_BYTES = 6n * 2n ** 30n;
+const BUSY_THINK_MS = 4_000;
 const LIVENESS_MS = 20 * MINUTE_MS;
 
 /** Swarm testing: every seed draws its own cluster, its own work and its own few faults. */
 export function planOf(seed: number, options: PlanOptions = {}): Plan {
   const chance = new Chance(`${String(seed)}/plan`, createVirtualClock());
   const share = chance.pick([0.1, 0.25, 0.4, 0.6]) ?? 0;
-  const drawn = ALL_FAULTS.filter(() => chance.hit(share));
+  const drawn = ALL_FAULTS.filter((fault) => !AIMED.includes(fault) && chance.hit(share));
+  // A stream of their own: what was drawn before them stays as it was.
+  const aims = new Chance(`${String(seed)}/aims`, createVirtualClock());
+  const aimed = aims.hit(0.5) ? AIMED.filter(() => aims.hit(0.5)) : [];
   const plan: Plan = {
     seed,
     nodes: chance.whole(2, 5),
@@ -71,9 +85,13 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     thinkMs: chance.between(1_000, 12_000),
     safetyMs: chance.between(1.5, 5) * MINUTE_MS,
     livenessMs: LIVENESS_MS,
-    faults: drawn,
+    faults: [...drawn, ...aimed],
     strikeMs: chance.between(3_000, 25_000),
     linkBytesPerSecond: chance.pick([30e6, 125e6, 1_250e6]) ?? 125e6,
+    hostMemoryBytes: aimed.includes('tight') ? TIGHT_MEMORY_BYTES : HOST_MEMORY_BYTES,
   };
+  if (aimed.includes('overlap')) plan.schedulers = Math.max(2, plan.schedulers);
+  // An aim that is not aimed at anything would hit nothing.
+  if (aimed.includes('commit')) plan.thinkMs = Math.min(plan.thinkMs, BUSY_THINK_MS);
   return { ...plan, ...options };
 }

@@ -2,14 +2,23 @@
 import { Leader, Migration, MigrationState, Node, Vm } from '@lockstep/sdk/v1';
 import { keys, nameOf } from '@lockstep/services/core/records/keys.js';
 import type { DriverOp } from '@lockstep/services/platform/store/driver.js';
+import type { Life } from './life.js';
 import type { Violations } from './violations.js';
 
 const ENDS: readonly MigrationState[] = [MigrationState.SUCCEEDED, MigrationState.ABORTED, MigrationState.FAILED];
 
-/** What operators have a right to: told by the workload. */
-export interface Expectations {
+/** What is known besides the records. */
+export interface Outside {
   /** Whether somebody asked for this VM to be forgotten. */
   mayVanish(vmId: string): boolean;
+  /** What a node has; undefined: there is no such node. */
+  memoryBytes(node: string): bigint | undefined;
+  /** Where its vCPUs ran last, or run. */
+  lastRanOn(vmId: string): string | undefined;
+  /** The highest placement epoch of a VM that is given up on a node's disk. */
+  floor(node: string, vmId: string): bigint;
+  /** Told of every record of a node that is written, and who wrote it. */
+  joined(node: string, incarnation: bigint, life: Life): void;
 }
 
 /**
@@ -28,23 +37,67 @@ export class RecordChecker {
   readonly #lastEpochs = new Map<string, bigint>();
   readonly #requests = new Map<string, string>();
 
+  /** Which life of a replica took the leadership last. */
+  readonly #leaders = new Map<string, string>();
+
   constructor(
     private readonly violations: Violations,
-    private readonly expectations: Expectations,
-    private readonly capacityOf: (node: string) => bigint | undefined,
-    private readonly lastRanOn: (vmId: string) => string | undefined,
+    private readonly outside: Outside,
   ) {}
 
-  committed(ops: readonly DriverOp[]): void {
-    for (const op of ops) {
+  committed(ops: readonly DriverOp[], life: Life): void {
+    // A VM's record is looked at with the migrations as they were before the transaction.
+    const vmsFirst = [...ops].sort((one, other) => Number(isVm(other)) - Number(isVm(one)));
+    for (const op of vmsFirst) {
+      if ('key' in op) this.#mayWrite(op.key, life);
+      if ('value' in op && op.key.startsWith(keys.nodes)) {
+        this.outside.joined(nameOf(op.key), Node.fromJSON(JSON.parse(op.value)).incarnation, life);
+      }
       if (op.op === 'delete' || op.op === 'delete-cas') this.#deleted(op.key);
       else if ('value' in op) this.#written(op.key, op.value);
     }
   }
 
+  /** The epoch with which a life of a Scheduler leads; undefined: it does not. */
+  epochOf({ name }: Life): bigint | undefined {
+    return this.#leaders.get('scheduler') === name ? this.#leaderEpochs.get(keys.leader('scheduler')) : undefined;
+  }
+
+  /** The life of a replica that took the leadership last. */
+  leader(role: 'scheduler' | 'fencer'): string | undefined {
+    return this.#leaders.get(role);
+  }
+
   /** Migrations that have not ended. */
   open(): Migration[] {
     return [...this.migrations.values()].filter(({ state }) => !ENDS.includes(state));
+  }
+
+  /** INV-4: what the Scheduler's leader keeps is written by nobody who was followed as leader. */
+  #mayWrite(key: string, { name }: Life): void {
+    const role = [keys.leader('scheduler'), keys.leader('fencer')].indexOf(key);
+    if (role >= 0) this.#leaders.set(role === 0 ? 'scheduler' : 'fencer', name);
+    if (!key.startsWith(keys.vms) && !key.startsWith(keys.migrations)) return;
+    const leader = this.#leaders.get('scheduler');
+    if (leader !== name) this.violations.report('INV-4', `${name} wrote ${nameOf(key)}, and ${leader ?? 'nobody'} leads`);
+  }
+
+  /** INV-3: where a fresh attempt may start, every other host of the may-run set has given up or is proven off. */
+  #proof(vm: Vm, before: Vm): void {
+    const [now, then] = [vm.placement, before.placement];
+    if (now === undefined || then === undefined || now.epoch <= then.epoch || this.outside.lastRanOn(vm.id) === now.node) return;
+    const open = this.migrations.get(then.migrationId);
+    const mayRun: [node: string, epoch: bigint][] = [[then.node, then.epoch]];
+    // The target of a move by shutdown is told nothing before the source has stopped.
+    if (open !== undefined && open.state !== MigrationState.SHUTTING_DOWN) mayRun.push([open.targetNode, open.placementEpoch]);
+    for (const [node, epoch] of mayRun) {
+      if (node === now.node || this.outside.floor(node, vm.id) >= epoch) continue;
+      if ((this.nodes.get(node)?.fencedBy ?? '') !== '') continue;
+      this.violations.report(
+        'INV-3',
+        `VM ${vm.id.slice(0, 8)} may start on ${now.node}, and ${node} has neither given up epoch ${String(epoch)} nor is it proven off`,
+      );
+    }
   }
 
   #written(key: string, value: string): void {
@@ -72,7 +125,7 @@ export class RecordChecker {
       this.violations.report('INV-2', `the record of migration ${id} was deleted`);
     }
     if (!key.startsWith(keys.vms) || !this.vms.delete(id)) return;
-    if (!this.expectations.mayVanish(id)) {
+    if (!this.outside.mayVanish(id)) {
       this.violations.report('INV-2', `the record of VM ${id.slice(0, 8)} was deleted, and nobody asked for that`);
     }
   }
@@ -98,6 +151,7 @@ export class RecordChecker {
     if (before === undefined && last > 0n && epoch <= last) {
       this.violations.report('INV-4', `VM ${id.slice(0, 8)} was defined again with the old epoch ${String(epoch)}`);
     }
+    if (before !== undefined) this.#proof(vm, before);
     this.#lastEpochs.set(id, lastEpoch);
     this.vms.set(id, vm);
     this.onVm(vm, before);
@@ -119,8 +173,8 @@ export class RecordChecker {
     if (state === MigrationState.UNCERTAIN && (reason === '' || migration.detail === '')) {
       this.violations.report('INV-5', `migration ${id.slice(-6)} is uncertain without a reason`);
     }
-    if (state === MigrationState.COMMITTING && before?.state !== state && this.lastRanOn(migration.vmId) !== migration.targetNode) {
-      const ran = this.lastRanOn(migration.vmId) ?? 'no host';
+    if (state === MigrationState.COMMITTING && before?.state !== state && this.outside.lastRanOn(migration.vmId) !== migration.targetNode) {
+      const ran = this.outside.lastRanOn(migration.vmId) ?? 'no host';
       this.violations.report('INV-3', `migration ${id.slice(-6)} gives the VM to ${migration.targetNode}, and it ran last on ${ran}`);
     }
     const isNew = before === undefined;
@@ -131,7 +185,7 @@ export class RecordChecker {
 
   /** INV-6: what is placed on a node or on its way there fits it. */
   #promised({ id, vmId, targetNode }: Migration): void {
-    const capacity = this.capacityOf(targetNode);
+    const capacity = this.outside.memoryBytes(targetNode);
     if (capacity === undefined) return;
     const on = new Set([...this.vms.values()].filter(({ placement }) => placement?.node === targetNode).map((vm) => vm.id));
     for (const open of this.open()) if (open.targetNode === targetNode) on.add(open.vmId);
@@ -155,6 +209,10 @@ export class RecordChecker {
     if (epoch < before) this.violations.report('INV-4', `${what} fell from ${String(before)} to ${String(epoch)}`);
     known.set(key, epoch);
   }
+}
+
+function isVm(op: DriverOp): boolean {
+  return 'key' in op && op.key.startsWith(keys.vms);
 }
 
 /** What must not change any more. */

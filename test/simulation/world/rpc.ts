@@ -50,8 +50,8 @@ interface Served {
 export interface RpcObserver {
   /** A handler failed with something that is no error of the API. */
   internalError(life: Life, method: string, error: unknown): void;
-  /** An order or a question was let through to an agent's handler. */
-  delivered?(life: Life, method: string, request: unknown): void;
+  /** A request arrives at its handler; what is returned is called once it is answered, and not where it is refused. */
+  arrives(life: Life, method: string, request: unknown): (() => void) | undefined;
 }
 
 /** All gRPC of a simulated cluster: what goes through the network is encoded or copied, so no object is shared. */
@@ -117,8 +117,8 @@ export class Rpc {
     return new LockstepError('INTERNAL', `internal error in ${life.name}`);
   }
 
-  delivered(life: Life, method: string, request: unknown): void {
-    this.observer.delivered?.(life, method, request);
+  arrives(life: Life, method: string, request: unknown): () => void {
+    return this.observer.arrives(life, method, request) ?? (() => undefined);
   }
 }
 
@@ -272,12 +272,13 @@ class Call {
     const context = this.#context(life, untilMs);
     try {
       if (handler === undefined) throw new LockstepError('NOT_IMPLEMENTED', `${this.name} is not known there`);
-      this.rpc.delivered(life, this.name, request);
+      const answered = this.rpc.arrives(life, this.name, request);
       if (this.method.responseStream) {
-        await this.#pump(life, handler(request, context) as AsyncIterable<unknown>);
+        await this.#pump(life, handler(request, context) as AsyncIterable<unknown>, answered);
         this.#reply(life, first, () => { this.#succeed(undefined); });
       } else {
         const answer = this.#encoded(await (handler(request, context)));
+        answered();
         this.#reply(life, first, () => { this.#succeed(this.method.responseType.decode(answer)); });
       }
     } catch (error) {
@@ -288,10 +289,11 @@ class Call {
   }
 
   /** Sends what the handler yields, in order, no faster than it is taken. */
-  async #pump(life: Life, messages: AsyncIterable<unknown>): Promise<void> {
+  async #pump(life: Life, messages: AsyncIterable<unknown>, answered: () => void): Promise<void> {
     const isOver = (): boolean => this.#requestEnded.signal.aborted;
     for await (const message of messages) {
       if (isOver()) return;
+      if (this.#streamed === 0) answered();
       const copy = this.#copied(message);
       const way = { over: false };
       this.#answer(() => {

@@ -61,6 +61,7 @@ export class StoreSite {
           return id;
         }),
       renewSession: (session) => this.#write(life, () => base.renewSession(session, NO_SIGNAL)),
+      members: () => this.#read(life, () => base.members(NO_SIGNAL)),
       destroySession: (session) => this.#write(life, () => base.destroySession(session, NO_SIGNAL)),
     };
   }

@@ -34,6 +34,7 @@ export class Workload {
   readonly #chance: Chance;
   /** How a move is asked for: a stream of its own. */
   readonly #modes: Chance;
+  readonly #repeats: Chance;
   readonly #life: Life;
   readonly #vms = new Map<string, KnownVm>();
   readonly #stopping = new AbortController();
@@ -44,6 +45,7 @@ export class Workload {
   constructor(private readonly cluster: Cluster) {
     this.#chance = new Chance(`${String(cluster.plan.seed)}/operators`, cluster.clock);
     this.#modes = new Chance(`${String(cluster.plan.seed)}/modes`, cluster.clock);
+    this.#repeats = new Chance(`${String(cluster.plan.seed)}/repeats`, cluster.clock);
     this.#life = new Life('desk', DESK, cluster.clock, { rate: 1, wallSkewMs: () => 0 });
   }
 
@@ -118,10 +120,20 @@ export class Workload {
     const outcome = await this.#ask(`define ${name}`, (api) => api.defineVm(request));
     if (outcome.kind !== 'done') return;
     const { id = '' } = outcome.answer.vm ?? {};
+    await this.#repeat(`define ${name}`, async (api) => (await api.defineVm(request)).vm?.id, id);
     this.#vms.set(id, { id, name, busy: false, unsure: false });
     if (!this.cluster.records.vms.has(id)) {
       this.cluster.violations.report('ACKNOWLEDGED', `${name} was defined, and there is no record of it`);
     }
+  }
+
+  /** The same request again, as by a client that lost the answer: it has had its one effect. */
+  async #repeat(what: string, call: (api: Api) => Promise<string | undefined>, id: string): Promise<void> {
+    if (!this.cluster.plan.faults.includes('repeat') || !this.#repeats.hit(0.5)) return;
+    await sleep(this.cluster.clock, this.#repeats.longTailed(5_000, 40_000));
+    const outcome = await this.#ask(`${what}, once more`, call);
+    if (outcome.kind !== 'done' || outcome.answer === id) return;
+    this.cluster.violations.report('IDEMPOTENCE', `${what}: the same request made ${id}, then ${String(outcome.answer)}`);
   }
 
   async #undefine(vm: KnownVm): Promise<void> {
@@ -144,6 +156,7 @@ export class Workload {
     const outcome = await this.#ask(`migrate ${vm.name} to ${targetNode === '' ? 'anywhere' : targetNode}`, (api) => api.createMigration(request));
     if (outcome.kind !== 'done') return;
     const { id = '' } = outcome.answer.migration ?? {};
+    await this.#repeat(`move ${vm.name}`, async (api) => (await api.createMigration(request)).migration?.id, id);
     if (!this.cluster.records.migrations.has(id)) {
       this.cluster.violations.report('ACKNOWLEDGED', `migration ${id} was acknowledged, and there is no record of it`);
     }

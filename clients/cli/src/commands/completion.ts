@@ -81,6 +81,8 @@ async function liveNames(kind: LiveKind, typed: TypedOptions, terminal: Terminal
           });
         case 'node':
           return (await cluster.scheduler.listNodes({})).nodes.map((node) => node.name);
+        case 'network':
+          return (await cluster.scheduler.listNetworks({})).networks.map((network) => network.name);
         case 'migration':
           return await names(async (page) => {
             const { migrations, nextPageToken } = await cluster.scheduler.listMigrations(page);

@@ -13,6 +13,7 @@ import { present } from '../present.js';
 import { withCluster, type Work } from '../run.js';
 import type { Terminal } from '../terminal.js';
 import { STARTED, STOPPED, waitForVm, type VmGoal } from '../vm-wait.js';
+import { addLogCommand } from './vm-log.js';
 import { addMigrateCommands } from './vm-migrate.js';
 
 const START_LIMIT = '5m';
@@ -32,6 +33,7 @@ export function addVmCommands(program: Command, terminal: Terminal): void {
   addPowerCommands(vm, terminal);
   addMigrateCommands(vm, terminal);
   addUndefineCommand(vm, terminal);
+  addLogCommand(vm, terminal);
 }
 
 function addReadCommands(vm: Command, terminal: Terminal): void {

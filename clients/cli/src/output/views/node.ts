@@ -9,6 +9,7 @@ import {
   VmState,
   type FigureAge,
   type NodeCondition,
+  type NodeNetwork,
   type VmReport,
 } from '@lockstep/sdk/v1';
 import type { Page, View } from '../print.js';
@@ -97,6 +98,13 @@ const figureColumns: readonly Column<FigureAge>[] = [
   { header: 'FAILURE', text: (figure) => figure.failure, shrinks: true },
 ];
 
+const networkColumns: readonly Column<NodeNetwork>[] = [
+  { header: 'NETWORK', text: (network) => network.name },
+  { header: 'BRIDGE', text: (network) => network.bridge },
+  { header: 'READY', text: ({ ready }) => (ready ? 'yes' : 'no'), colour: ({ ready }) => (ready ? 'green' : 'red') },
+  { header: 'DETAIL', text: (network) => network.detail, shrinks: true },
+];
+
 function factsOf(node: Node, page: Page): string {
   const judgement = judgementOf(node);
   const memory = node.figures?.memory;
@@ -125,12 +133,21 @@ function factsOf(node: Node, page: Page): string {
       ['  promised', memory === undefined ? '' : formatBytes(memory.promisedBytes)],
       ['CPUs', cpu === undefined ? '' : `${String(cpu.total)}, load ${cpu.load.toFixed(2)}`],
       ['  vCPUs', cpu === undefined ? '' : vcpusOf(cpu)],
+      ['Ceph', cephOf(node)],
       ['Labels', labels.join(', ')],
       ['Agent', node.agentVersion],
       ['Hypervisor', node.hypervisorVersion],
     ],
     page.paint,
   );
+}
+
+function cephOf({ ceph }: Node): string {
+  if (ceph === undefined) return '';
+  const { health, detail, osdsUp, osdsIn, osdsTotal, usedBytes, totalBytes } = ceph;
+  const osds = `${String(osdsUp)} up and ${String(osdsIn)} in of ${String(osdsTotal)} OSDs`;
+  const why = detail === '' ? '' : ` (${detail})`;
+  return `${health}${why}, ${osds}, ${formatBytes(usedBytes)} used of ${formatBytes(totalBytes)}`;
 }
 
 function vcpusOf(cpu: { allocated: number; provisioned: number; promised: number }): string {
@@ -145,10 +162,11 @@ export const nodeWithVmsView: View<GetNodeResponse> = {
   details: (answer, page) => {
     if (answer.node === undefined) return '';
     const parts = [factsOf(answer.node, page)];
-    const { conditions, figures } = answer.node;
+    const { conditions, figures, networks } = answer.node;
     if (conditions.length > 0) parts.push(page.table(conditionColumns(page.nowMs), conditions));
     const late = figures?.ages.filter((figure) => figure.failure !== '') ?? [];
     if (late.length > 0) parts.push(page.table(figureColumns, late));
+    if (networks.length > 0) parts.push(page.table(networkColumns, networks));
     if (answer.vms.length > 0) parts.push(page.table(reportColumns, answer.vms));
     return parts.join('\n');
   },

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 import { EvidenceSource, NodeJudgement, type Evidence, type Node, type NodeEvidence } from '@lockstep/sdk/v1';
-import { seconds } from '../core/judgement/throws.js';
-import type { NodeFacts, Observation, OwnPhase } from '../core/judgement/facts.js';
-import type { Verdict } from '../core/judgement/judge.js';
-import type { NodeView } from '../membership/node-streams.js';
-import { bmcVerdict, type BmcCheck } from '../core/fencing/bmc-verdict.js';
-import { durationOf } from '../core/duration.js';
+import { seconds } from '../../core/judgement/throws.js';
+import type { NodeFacts, Observation, OwnPhase } from '../../core/judgement/facts.js';
+import type { Verdict } from '../../core/judgement/judge.js';
+import type { NodeView } from '../../membership/node-streams.js';
+import { agreementOf, type ProbeTally } from '../../core/judgement/agreement.js';
+import { bmcVerdict, type BmcCheck } from '../../core/fencing/bmc-verdict.js';
+import { durationOf } from '../../core/duration.js';
+import { furtherSeen } from './further-signs.js';
+import type { Heard } from './hearsay.js';
+import type { PowerReading } from './power-reads.js';
+import type { ProbeSeen } from './peer-probes.js';
 
 /** How old a sign of life may be to count as one. Milliseconds. */
 export interface FreshnessLimits {
@@ -28,20 +33,56 @@ export interface Observer {
   limits: FreshnessLimits;
 }
 
-/** All that is known of a node now. Observing needs no I/O: records, sessions and streams have arrived already. */
-export function factsOf(view: NodeView, observer: Observer): NodeFacts {
+/** What was looked for besides, and has arrived. */
+export interface Sights {
+  probes: readonly ProbeSeen[];
+  tallies: readonly ProbeTally[];
+  power: PowerReading | undefined;
+  members: Heard<boolean>;
+  scheduler: Heard<number>;
+}
+
+/** All that is known of a node now. Observing needs no I/O: all has arrived already. */
+export function factsOf(view: NodeView, observer: Observer, sights: Sights): NodeFacts {
   const observerBlind = blindness(observer);
   const own = view.report?.node.incarnation === view.record.incarnation ? view.report.node : undefined;
-  const observations = [sessionSeen(view, observer, observerBlind), streamSeen(view, observer)];
+  const observations = [
+    sessionSeen(view, observer, observerBlind),
+    streamSeen(view, observer),
+    ...furtherSeen(view, observer, sights),
+  ];
   if (own !== undefined) observations.push(ownWord(own, view, observer));
   return {
     incarnation: view.record.incarnation,
     fencedBy: view.record.fencedBy,
     observations,
     ownPhase: own === undefined ? undefined : phaseOf(own),
+    steady: view.record.steady,
+    powerOff: powerOffOf(view, observer, sights),
+    agreement: agreementOf(sights.tallies),
     observerBlind,
   };
 }
+
+/** When the agent itself was last heard by anybody, by this process's clock; undefined: by nobody yet. */
+export function lastWordAtMs({ name, lastMessageAtMs }: NodeView, { probes, scheduler }: Sights): number | undefined {
+  const heard = [lastMessageAtMs, scheduler.nodes?.get(name), ...probes.map(({ lastAnswerAtMs }) => lastAnswerAtMs)];
+  const times = heard.filter((atMs) => atMs !== undefined);
+  return times.length === 0 ? undefined : Math.max(...times);
+}
+
+/** "Off" counts from a device that is believed, and where the agent said nothing to anybody since it was asked. */
+function powerOffOf(view: NodeView, { nowMs }: Observer, sights: Sights): string | undefined {
+  const { power } = sights;
+  if (power?.state !== 'off' || nowMs - power.endedAtMs > POWER_FRESH_MS || view.record.powerDistrust !== '') {
+    return undefined;
+  }
+  const spokeAtMs = lastWordAtMs(view, sights);
+  return spokeAtMs !== undefined && spokeAtMs >= power.startedAtMs ? undefined : power.detail;
+}
+
+/** A reading of the power that is older says nothing about now. */
+const POWER_FRESH_MS = 15_000;
 
 /** What is shown of a node, from its facts and what follows from them. */
 export function toNodeEvidence(
@@ -68,7 +109,7 @@ function toEvidence({ source, observer, network, sign, ageMs, detail }: Observat
 }
 
 /** An observer cut off from the store may be the one that is cut off from everything. */
-function blindness({ nowMs, storeAnsweredAtMs, storeTroubleAtMs, limits }: Observer): string | undefined {
+export function blindness({ nowMs, storeAnsweredAtMs, storeTroubleAtMs, limits }: Observer): string | undefined {
   const silentMs = nowMs - storeAnsweredAtMs;
   if (silentMs > limits.storeMs) return `the store has not answered this observer for ${seconds(silentMs)}`;
   if (storeTroubleAtMs === undefined || nowMs - storeTroubleAtMs > limits.storeMs) return undefined;

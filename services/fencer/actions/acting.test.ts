@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+import { DisarmMode, FenceActionState, SelfFenceMode, type FenceAction } from '@lockstep/sdk/v1';
+import { describe, expect, it } from 'vitest';
+import { durationOf } from '../../core/duration.js';
+import { nodeCodec } from '../../core/records/codec.js';
+import { keys } from '../../core/records/keys.js';
+import { callContext, createWorld, type World } from '../../membership/test-world.js';
+import { createFencer, type Fencer, type FencerConfig } from '../fencer.js';
+
+const S = FenceActionState;
+
+interface Setting extends World {
+  replica: (name: string, config?: Partial<FencerConfig>, points?: (point: string) => Promise<void>) => Fencer;
+  /** All actions, newest first. */
+  actions: (fencer: Fencer) => Promise<FenceAction[]>;
+  /** Advances until an action is in the state. */
+  until: (fencer: Fencer, state: FenceActionState, limitMs?: number) => Promise<FenceAction>;
+  fencedBy: (node: string) => Promise<string>;
+  crash: (node: string) => Promise<void>;
+  close: (...fencers: Fencer[]) => Promise<void>;
+}
+
+/** A cluster of such nodes, each with a BMC, that has been well for two minutes. */
+async function cluster(nodes: readonly string[], { bmcs = true, settle = 120_000 } = {}): Promise<Setting & { fencer: Fencer }> {
+  const world = createWorld('acting');
+  const { clock, server } = world;
+  const replica: Setting['replica'] = (name, config = {}, points) => {
+    const { env } = world.envOf(name, points === undefined ? {} : { points });
+    const fencer = createFencer(env, { name, ...config });
+    world.serveFencer(`${name}:7703`, fencer.implementation);
+    fencer.start(`${name}:7703`);
+    return fencer;
+  };
+  const actions = async (fencer: Fencer): Promise<FenceAction[]> => {
+    const { fenceActions } = await fencer.implementation.listFenceActions({ pageSize: 0, pageToken: '' }, callContext());
+    return (fenceActions ?? []) as FenceAction[];
+  };
+  const setting: Setting = {
+    ...world,
+    replica,
+    actions,
+    until: async (fencer, state, limitMs = 120_000) => {
+      const endMs = clock.nowMs() + limitMs;
+      for (;;) {
+        const found = (await actions(fencer).catch(() => [])).find((action) => action.state === state);
+        if (found !== undefined) return found;
+        if (clock.nowMs() >= endMs) {
+          throw new Error(`no action became ${String(state)}: ${JSON.stringify((await actions(fencer)).map(({ state: at, detail }) => [at, detail]))}`);
+        }
+        await clock.advance(250);
+      }
+    },
+    fencedBy: async (node) => {
+      const entry = await server.store('test').get(keys.node(node));
+      return entry === undefined ? '' : nodeCodec.decode(entry.value, entry.index).fencedBy;
+    },
+    crash: async (node) => {
+      await world.agent(node).turn('down');
+      await world.agent(node).loseSession();
+    },
+    close: async (...fencers) => {
+      const closing = Promise.all(fencers.map((fencer) => fencer.close()));
+      await clock.advance(60_000);
+      await closing;
+    },
+  };
+  const fencer = replica('f1');
+  await world.leadScheduler();
+  for (const name of nodes) {
+    await world.agent(name).join();
+    if (bmcs) world.addBmc(name);
+  }
+  await clock.advance(settle);
+  return { ...setting, fencer };
+}
+
+describe('a node that dies', () => {
+  it('is powered off, read back, proven, and handed to the Scheduler: ancestor 16, the path runs from end to end', async () => {
+    const { clock, fencer, bmcs, crash, until, fencedBy, recoveries, close } = await cluster(['h1', 'h2', 'h3']);
+    await crash('h1');
+    const action = await until(fencer, S.CONFIRMED);
+    expect(bmcs.get('h1')?.power).toBe('off');
+    expect(action).toMatchObject({ node: 'h1', automatic: true, incarnation: 1n, requestedBy: 'fencer f1' });
+    expect(action.attempts.map(({ rung }) => rung)).toEqual(['read-power', 'stop-vms', 'power-off', 'read-back']);
+    expect(action.proof).toBe('it was switched off and reads off, by simulated h1/bmc');
+    expect(action.evidence?.evidence.length).toBeGreaterThan(2);
+    expect(await fencedBy('h1')).toBe(action.id);
+    await clock.advance(5_000);
+    expect(recoveries).toEqual([{ node: 'h1', fenceActionId: action.id }]);
+    await close(fencer);
+  });
+
+  it('is not waited for when its power reads off, and switching it off is not tried', async () => {
+    const { clock, fencer, bmcs, crash, until, close } = await cluster(['h1', 'h2', 'h3']);
+    const bmc = bmcs.get('h1');
+    if (bmc !== undefined) bmc.power = 'off';
+    await crash('h1');
+    const diedAtMs = clock.nowMs();
+    const action = await until(fencer, S.CONFIRMED);
+    expect(clock.nowMs() - diedAtMs).toBeLessThan(10_000);
+    expect(action.requestReason).toContain('power is off');
+    expect(action.attempts.map(({ rung }) => rung)).toEqual(['read-power']);
+    expect(action.proof).toContain('was off already');
+    await close(fencer);
+  });
+
+  it('starts nowhere else without proof: ancestor 18, a dead BMC leaves it uncertain until a person says so', async () => {
+    const { clock, fencer, bmcs, crash, until, fencedBy, recoveries, actions, close } = await cluster(['h1', 'h2', 'h3']);
+    const bmc = bmcs.get('h1');
+    if (bmc !== undefined) bmc.mode = 'dead';
+    await crash('h1');
+    const uncertain = await until(fencer, S.UNCERTAIN);
+    expect(uncertain.reason).toBe('PROOF_MISSING');
+    expect(uncertain.detail).toContain('does not answer');
+    expect(uncertain.detail).toContain('no watchdog is armed');
+    await clock.advance(3_600_000);
+    expect(recoveries).toEqual([]);
+    expect(await fencedBy('h1')).toBe('');
+    const [waiting] = await actions(fencer);
+    expect(waiting?.attempts.length).toBeGreaterThan(20);
+    expect(waiting?.attempts.length).toBeLessThanOrEqual(60);
+    const word = { node: 'h1', confirmNode: 'h1', reason: 'I pulled its plug' };
+    await expect(
+      fencer.implementation.acknowledgeDead({ ...word, confirmNode: 'h2' }, callContext()),
+    ).rejects.toMatchObject({ reason: 'INVALID_FIELD', metadata: { field: 'confirm_node' } });
+    const { fenceAction } = await fencer.implementation.acknowledgeDead(word, callContext());
+    expect(fenceAction).toMatchObject({ state: S.CONFIRMED, proof: 'test says that it is off: I pulled its plug' });
+    await clock.advance(5_000);
+    expect(await fencedBy('h1')).toBe(waiting?.id);
+    expect(recoveries).toHaveLength(1);
+    await close(fencer);
+  });
+
+  it('whose BMC comes back later is proven then', async () => {
+    const { clock, fencer, bmcs, crash, until, close } = await cluster(['h1', 'h2', 'h3']);
+    const bmc = bmcs.get('h1');
+    if (bmc !== undefined) bmc.mode = 'dead';
+    await crash('h1');
+    await until(fencer, S.UNCERTAIN);
+    await clock.advance(60_000);
+    if (bmc !== undefined) bmc.mode = 'up';
+    await until(fencer, S.CONFIRMED, 180_000);
+    await close(fencer);
+  });
+
+  it('is proven off by the expiry of its armed watchdog where its BMC died with it, and not before', async () => {
+    const { clock, fencer, agent, crash, until, actions, close } = await cluster(['h1', 'h2', 'h3'], { bmcs: false });
+    agent('h1').record = {
+      selfFence: { mode: SelfFenceMode.WATCHDOG, after: durationOf(20_000), watchdog: durationOf(10_000) },
+    };
+    await agent('h1').join();
+    await clock.advance(30_000);
+    await crash('h1');
+    const diedAtMs = clock.nowMs();
+    const action = await until(fencer, S.CONFIRMED);
+    expect(clock.nowMs() - diedAtMs).toBeGreaterThan(36_000);
+    expect(action.proof).toContain('its armed watchdog expired');
+    expect((await actions(fencer)).length).toBe(1);
+    await close(fencer);
+  });
+
+  it('that comes back before anything was switched is left alone, and the path that showed it is named', async () => {
+    const { clock, fencer, agent, bmcs, crash, until, close } = await cluster(['h1', 'h2', 'h3']);
+    const bmc = bmcs.get('h1');
+    if (bmc !== undefined) bmc.mode = 'dead';
+    await crash('h1');
+    await until(fencer, S.UNCERTAIN);
+    await agent('h1').turn('up');
+    const ended = await until(fencer, S.CANCELLED, 180_000);
+    expect(ended.reason).toBe('SIGNS_OF_LIFE');
+    expect(ended.detail).toMatch(/its agent's stream|a probe by a peer \(h2 over main\)/);
+    await clock.advance(60_000);
+    expect(bmc?.power).toBe('on');
+    await close(fencer);
+  });
+
+  it('that joins again ends the action about its life before', async () => {
+    const { fencer, agent, bmcs, crash, until, fencedBy, close } = await cluster(['h1', 'h2', 'h3']);
+    const bmc = bmcs.get('h1');
+    if (bmc !== undefined) bmc.mode = 'dead';
+    await crash('h1');
+    await until(fencer, S.UNCERTAIN);
+    await agent('h1').join();
+    expect((await until(fencer, S.CANCELLED, 180_000)).reason).toBe('JOINED_AGAIN');
+    expect(await fencedBy('h1')).toBe('');
+    await close(fencer);
+  });
+});
+
+describe('the brake', () => {
+  it('holds when three of five vanish together, until a person releases them', async () => {
+    const { clock, fencer, bmcs, crash, until, actions, close } = await cluster(['h1', 'h2', 'h3', 'h4', 'h5']);
+    await Promise.all(['h1', 'h2', 'h3'].map(crash));
+    await until(fencer, S.HELD);
+    await clock.advance(300_000);
+    const held = await actions(fencer);
+    expect(held.map(({ state, reason }) => [state, reason])).toEqual(held.map(() => [S.HELD, 'TOO_MANY_DEAD']));
+    expect(held.length).toBe(3);
+    expect(['h1', 'h2', 'h3'].map((node) => bmcs.get(node)?.power)).toEqual(['on', 'on', 'on']);
+    const id = held.find(({ node }) => node === 'h2')?.id ?? '';
+    await fencer.implementation.releaseFenceAction({ id, reason: 'the rack lost power' }, callContext());
+    expect((await until(fencer, S.CONFIRMED)).node).toBe('h2');
+    expect(['h1', 'h2', 'h3'].map((node) => bmcs.get(node)?.power)).toEqual(['on', 'off', 'on']);
+    await close(fencer);
+  });
+
+  it('fences nobody while the Fencer is disarmed, and goes on when it is armed', async () => {
+    const { clock, fencer, crash, until, actions, close } = await cluster(['h1', 'h2', 'h3']);
+    await expect(
+      fencer.implementation.disarm({ mode: DisarmMode.UNSPECIFIED, reason: 'x' }, callContext()),
+    ).rejects.toMatchObject({ reason: 'INVALID_FIELD' });
+    await fencer.implementation.disarm({ mode: DisarmMode.FREEZE, reason: 'work on the switches' }, callContext());
+    await crash('h1');
+    await clock.advance(300_000);
+    expect(await actions(fencer)).toEqual([]);
+    await expect(
+      fencer.implementation.createFenceAction({ requestId: '', node: 'h1', reason: 'x' }, callContext()),
+    ).rejects.toMatchObject({ reason: 'FENCER_DISARMED' });
+    await fencer.implementation.arm({}, callContext());
+    await until(fencer, S.CONFIRMED);
+    await close(fencer);
+  });
+
+  it('never lets a Fencer fence the node that it runs on', async () => {
+    const { clock, fencer, replica, crash, until, bmcs, close } = await cluster(['h1', 'h2', 'h3']);
+    await close(fencer);
+    const own = replica('h1');
+    await clock.advance(20_000);
+    await crash('h1');
+    await clock.advance(120_000);
+    expect((await until(own, S.REQUESTED)).detail).toContain('this Fencer runs on h1 itself');
+    expect(bmcs.get('h1')?.power).toBe('on');
+    await close(own);
+  });
+});
+
+describe('ancestor 20: the leader dies in mid-fence', () => {
+  const points = [
+    ...['fencer/requested', 'fencer/running', 'fencer/power-off/noted', 'fencer/power-off/done'],
+    ...['fencer/read-back', 'fencer/confirmed'],
+  ];
+
+  it.each(points)('at %s, and the next one finishes it; off at most twice, on at most once', async (point) => {
+    const world = await cluster(['h1', 'h2', 'h3'], { settle: 0 });
+    const { clock, fencer, bmcs, replica, crash, until, fencedBy, close } = world;
+    await close(fencer);
+    const stopped = { at: '' };
+    const config = { fencing: { ladder: { rungs: ['stop-vms', 'power', 'watchdog'] as const, powerOn: true } } };
+    const first = replica('f1', config, async (name) => {
+      if (name !== point) return;
+      stopped.at = name;
+      await new Promise(() => undefined);
+    });
+    await clock.advance(20_000);
+    const switched: string[] = [];
+    const bmc = bmcs.get('h1');
+    if (bmc === undefined) throw new Error('h1 has no BMC');
+    const { powerOff, powerOn } = bmc;
+    bmc.powerOff = (call) => {
+      switched.push('off');
+      return powerOff(call);
+    };
+    bmc.powerOn = (call) => {
+      switched.push('on');
+      return powerOn(call);
+    };
+    await crash('h1');
+    while (stopped.at === '' && clock.nowMs() < 600_000) await clock.advance(1_000);
+    expect(stopped.at).toBe(point);
+    const closing = first.close();
+    await clock.advance(30_000);
+    await closing;
+    const second = replica('f2', config);
+    await clock.advance(1_000);
+    const action = await until(second, S.CONFIRMED, 300_000);
+    await clock.advance(120_000);
+    expect(await fencedBy('h1')).toBe(action.id);
+    expect(switched.filter((deed) => deed === 'off').length).toBeLessThanOrEqual(2);
+    expect(switched.filter((deed) => deed === 'on').length).toBe(1);
+    await close(second);
+  });
+});

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+import { NodeJudgement } from '@lockstep/sdk/v1';
+import { BRAKE_LIMITS } from '../core/fencing/brake.js';
+import { LADDER } from '../core/fencing/ladder.js';
+import { JUDGEMENT_LIMITS } from '../core/judgement/facts.js';
+import { armingCodec, fenceActionCodec } from '../core/records/codec.js';
+import { keys } from '../core/records/keys.js';
+import { createLedger } from '../membership/ledger.js';
+import type { Term } from '../membership/leadership.js';
+import { createNodeStreams } from '../membership/node-streams.js';
+import { heardEpochOf } from '../membership/overtaken.js';
+import { RecordCache } from '../membership/record-cache.js';
+import type { FencerEnv } from '../platform/env.js';
+import { Acting } from './actions/acting.js';
+import { FenceJournal } from './actions/journal.js';
+import type { FencerDesk } from './api.js';
+import { BMC_ROUND_TIMINGS, BmcRounds } from './bmc-rounds.js';
+import type { FencerConfig, FencerTimings } from './fencer.js';
+import { Judging } from './judging.js';
+import { FENCING_TIMINGS, type FencerLeading, type FencingSettings, type Told } from './leading.js';
+import { countFencing } from './metrics.js';
+import { SteadyMarks } from './node-marks.js';
+import { FRESHNESS_LIMITS } from './sight/evidence.js';
+import { Hearsay } from './sight/hearsay.js';
+import { PeerProbes } from './sight/peer-probes.js';
+import { PowerReads } from './sight/power-reads.js';
+
+const LOOK_EVERY_MS = 1_000;
+
+/** One term of leading: everything it works with, and its work. */
+export interface TermWork {
+  desk: FencerDesk;
+  /** Settles when the term ended and everything has. */
+  run(): Promise<void>;
+}
+
+/** Builds all a leader works with, from what the store holds. */
+export async function openTerm(env: FencerEnv, term: Term, config: Required<FencerConfig>): Promise<TermWork> {
+  const { name, timings } = config;
+  const ledger = createLedger(env, term);
+  const streams = createNodeStreams({
+    env,
+    role: 'fencer',
+    leaderEpoch: term.leaderEpoch,
+    signal: term.ended,
+    timings: timings.streams ?? {},
+    onTrouble: (_node, error) => {
+      const heard = heardEpochOf('fencer', error);
+      if (heard !== undefined) term.overtaken(heard);
+    },
+  });
+  const sight = { env, term, streams };
+  const rounds = new BmcRounds({ ...sight, timings: { ...BMC_ROUND_TIMINGS, ...timings.bmcRounds } });
+  const probes = new PeerProbes(sight);
+  const power = new PowerReads(sight);
+  const hearsay = new Hearsay(sight);
+  const steady = new SteadyMarks({ env, ledger, term });
+  const judging = new Judging({
+    env,
+    name,
+    term,
+    streams,
+    ...limitsOf(timings),
+    checksOf: (node) => rounds.checksOf(node),
+    sightsOf: (node) => ({
+      probes: probes.seen(node),
+      tallies: probes.tallies(node, env.clock.nowMs()),
+      power: power.of(node),
+      members: hearsay.members,
+      scheduler: hearsay.scheduler,
+    }),
+    onLook: (view, verdict) => {
+      steady.note(view, verdict.judgement === NodeJudgement.ALIVE && view.report?.node.ready === true);
+    },
+  });
+  const leading: FencerLeading = {
+    env,
+    name,
+    term,
+    ledger,
+    streams,
+    judging,
+    actions: new RecordCache(keys.fenceActions, fenceActionCodec, env.log.child('actions')),
+    arming: new RecordCache(keys.arming, armingCodec, env.log.child('arming')),
+    settings: settingsOf(config.fencing),
+    startedAtMs: env.clock.nowMs(),
+    tell: (told) => tell(env, told),
+  };
+  await Promise.all([leading.actions.open(env.store, term.ended), leading.arming.open(env.store, term.ended)]);
+  const journal = new FenceJournal(leading);
+  const acting = new Acting(leading, journal);
+  countFencing(leading);
+  return {
+    desk: { leading, journal },
+    run: async () => {
+      await Promise.all([
+        ...[judging.run(), rounds.run(), probes.run(), power.run(), hearsay.run(), acting.run()],
+        streams.done,
+      ]);
+    },
+  };
+}
+
+function limitsOf(timings: FencerTimings) {
+  return {
+    lookEveryMs: timings.lookEveryMs ?? LOOK_EVERY_MS,
+    judgement: { ...JUDGEMENT_LIMITS, ...timings.judgement },
+    freshness: { ...FRESHNESS_LIMITS, ...timings.freshness },
+  };
+}
+
+function settingsOf(given: Partial<FencingSettings>): FencingSettings {
+  return { ladder: LADDER, ladders: new Map(), brake: BRAKE_LIMITS, timings: FENCING_TIMINGS, ...given };
+}
+
+/** What people should know, in the log. */
+function tell({ log }: FencerEnv, { severity, reason, message, subject }: Told): Promise<void> {
+  log.child('events').info(message, { reason, subject, severity });
+  return Promise.resolve();
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+import { setTimeout as sleep } from 'node:timers/promises';
+import { FenceActionState, type FenceAction, type Vm } from '@lockstep/sdk';
+import { serialFile, type HostLayout } from '#lab';
+import type { Cluster } from '../kill-matrix/cluster.js';
+import { Monitor, togetherAt } from '../kill-matrix/monitor.js';
+import { expectedEnding, type Cell } from './cells.js';
+import * as stage from './stage.js';
+
+/** With the longest ladder, after six throws, on a machine that is busy. */
+const END_LIMIT_MS = 240_000;
+/** An action that waits is looked at for so long, and nothing may start meanwhile. */
+const WAITS_MS = 20_000;
+const LOOK_EVERY_MS = 100;
+
+/** What became of one cell. */
+export interface Outcome {
+  /** How it ended: the VM runs elsewhere, or is waited for. */
+  ending: 'starts' | 'waits' | 'nothing';
+  /** Of the action, with its reason and sentence. */
+  state: string;
+  reason: string;
+  detail: string;
+  /** What proved the host dead. */
+  proof: string;
+  /** Milliseconds from the death to the journal's CONFIRMED, and to the first output elsewhere. */
+  proofMs: number | undefined;
+  startMs: number | undefined;
+  /** What the VM says where it is not started. */
+  vmDetail: string;
+  /** How often the monitor saw two copies count at a time. */
+  copies: number;
+  /** What else led on the host that died. */
+  leads: string[];
+  /** Why the cell failed; empty where it passed. */
+  problems: string[];
+}
+
+const blank = (): Outcome => ({
+  ending: 'nothing',
+  state: '',
+  reason: '',
+  detail: '',
+  proof: '',
+  proofMs: undefined,
+  startMs: undefined,
+  vmDetail: '',
+  copies: 0,
+  leads: [],
+  problems: [],
+});
+
+const wordOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+export const stateName = (state: FenceActionState): string =>
+  Object.entries(FenceActionState).find(([, value]) => value === state)?.[0] ?? String(state);
+
+/** One cell from its beginning to its end. Never throws: what goes wrong is the outcome's. */
+export async function runCell(cluster: Cluster, cell: Cell): Promise<Outcome> {
+  const outcome = blank();
+  let guest: stage.Guest | undefined;
+  let victim: HostLayout | undefined;
+  try {
+    await stage.healthy(cluster);
+    ({ victim, leads: outcome.leads } = await stage.chooseVictim(cluster));
+    guest = await stage.startGuest(cluster, victim);
+    await stage.prepareMode(cluster, victim, cell.mode);
+    await dies(cluster, cell, victim, guest, outcome);
+  } catch (error) {
+    outcome.problems.push(wordOf(error));
+  }
+  try {
+    if (victim !== undefined) await stage.mend(cluster, victim, guest);
+    if (guest !== undefined) await stage.removeGuest(cluster, guest);
+  } catch (error) {
+    outcome.problems.push(`afterwards: ${wordOf(error)}`);
+  }
+  return outcome;
+}
+
+interface Seen {
+  action: FenceAction | undefined;
+  vm: Vm | undefined;
+  /** When a QEMU of the guest was last seen on the host, in milliseconds since 1970. */
+  aliveAtMs: number;
+}
+
+async function dies(cluster: Cluster, cell: Cell, victim: HostLayout, guest: stage.Guest, outcome: Outcome): Promise<void> {
+  const { hosts } = cluster.lab;
+  const monitor = new Monitor(cluster.lab, guest.name);
+  let seen: Seen = { action: undefined, vm: undefined, aliveAtMs: 0 };
+  let atMs = Date.now();
+  try {
+    const before = await stage.guestProcesses(await stage.processes(victim), guest.name);
+    ({ atMs } = await stage.kill(cluster, victim, cell.death, cell.mode));
+    seen = await watch(cluster, cell, { victim, guest, atMs, pids: before });
+  } finally {
+    outcome.problems.push(...(await monitor.end()));
+  }
+  const victimFile = hosts.indexOf(victim);
+  const first = monitor.growths.find(({ file, atMs: grown }) => file !== victimFile && grown >= atMs);
+  outcome.copies = togetherAt(monitor.growths).length;
+  outcome.startMs = first === undefined ? undefined : first.atMs - atMs;
+  describe(outcome, seen, atMs);
+  judge(outcome, cell, seen, atMs);
+}
+
+/** Looks until the cell has ended as it can end, or its time is over. */
+async function watch(
+  cluster: Cluster,
+  cell: Cell,
+  { victim, guest, atMs, pids }: { victim: HostLayout; guest: stage.Guest; atMs: number; pids: readonly number[] },
+): Promise<Seen> {
+  const seen: Seen = { action: undefined, vm: undefined, aliveAtMs: 0 };
+  let over = false;
+  const processes = async (): Promise<void> => {
+    while (!over) {
+      if (pids.some(stage.isAlive)) seen.aliveAtMs = Date.now();
+      await sleep(LOOK_EVERY_MS);
+    }
+  };
+  const looking = processes();
+  let waitsSinceMs: number | undefined;
+  try {
+    while (Date.now() - atMs < END_LIMIT_MS) {
+      seen.action = (await stage.actionSince(cluster, victim, atMs)) ?? seen.action;
+      seen.vm = (await cluster.vm(guest.id)) ?? seen.vm;
+      const confirmed = seen.action?.state === FenceActionState.CONFIRMED;
+      if (confirmed && stage.printedElsewhere(cluster, victim, guest.name).length > 0) break;
+      const waits = expectedEnding(cell) === 'starts' ? false : seen.action?.state === FenceActionState.UNCERTAIN || confirmed;
+      waitsSinceMs = waits ? (waitsSinceMs ?? Date.now()) : undefined;
+      if (waitsSinceMs !== undefined && Date.now() - waitsSinceMs > WAITS_MS) break;
+      await sleep(LOOK_EVERY_MS);
+    }
+    // Two copies would show in the moments after the first output.
+    await sleep(3_000);
+  } finally {
+    over = true;
+    await looking;
+  }
+  return seen;
+}
+
+function describe(outcome: Outcome, { action, vm }: Seen, atMs: number): void {
+  outcome.state = action === undefined ? 'none' : stateName(action.state);
+  outcome.reason = action?.reason ?? '';
+  outcome.detail = action?.detail ?? '';
+  outcome.vmDetail = vm?.status?.detail ?? '';
+  outcome.proof = action?.attempts.filter(({ proven }) => proven).map(({ rung }) => rung).at(-1) ?? '';
+  const confirmed = action?.state === FenceActionState.CONFIRMED ? action.endTime?.getTime() : undefined;
+  outcome.proofMs = confirmed === undefined ? undefined : confirmed - atMs;
+  outcome.ending = outcome.startMs !== undefined ? 'starts' : action === undefined ? 'nothing' : 'waits';
+}
+
+function judge(outcome: Outcome, cell: Cell, { aliveAtMs }: Seen, atMs: number): void {
+  const { problems, startMs, proofMs, copies } = outcome;
+  const expected = expectedEnding(cell);
+  const wanted = expected === 'starts' ? 'starts' : 'waits';
+  if (outcome.ending !== wanted) problems.push(`it ended with "${outcome.ending}", and not with "${wanted}"`);
+  if (copies > 0) problems.push(`two copies counted at ${String(copies)} moments`);
+  if (startMs !== undefined && (proofMs === undefined || proofMs > startMs)) problems.push('the start came before the proof');
+  if (startMs !== undefined && aliveAtMs > atMs + startMs) problems.push('the start came before the end of the old process');
+  if (outcome.ending === 'waits' && outcome.reason === '' && outcome.detail === '' && outcome.vmDetail === '') {
+    problems.push('it waits and does not say why');
+  }
+}

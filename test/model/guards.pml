@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0
+   The guards of the protocol. -DNAME=0 takes one away, and then Spin has to find an error: `npm run model -- --guards`. */
+
+#ifndef LOWER_EPOCHS_REFUSED
+#define LOWER_EPOCHS_REFUSED 1 /* an agent refuses leader epochs below the highest it has seen (orders.ts) */
+#endif
+#ifndef EPOCH_RAISED_AT_SEIZE
+#define EPOCH_RAISED_AT_SEIZE 1 /* a question raises the epoch, too (orders.ts) */
+#endif
+#ifndef DURABLE_EPOCH
+#define DURABLE_EPOCH 1 /* the highest leader epoch survives the agent's restart (durable-memory.ts) */
+#endif
+#ifndef DURABLE_FLOOR
+#define DURABLE_FLOOR 1 /* so do floors */
+#endif
+#ifndef EPOCH_READ_AT_JOIN
+#define EPOCH_READ_AT_JOIN 1 /* an agent that comes back reads the leader's epoch before its first order (joining.ts) */
+#endif
+#ifndef INCARNATION_IN_ORDERS
+#define INCARNATION_IN_ORDERS 1 /* an order for an earlier life of the agent is refused (orders.ts) */
+#endif
+#ifndef SESSION_IN_WRITES
+#define SESSION_IN_WRITES 1 /* every write of a leader checks its session (ledger.ts) */
+#endif
+#ifndef PROOF_IN_WRITES
+#define PROOF_IN_WRITES 1 /* a restart checks in its own transaction that the host still counts as FENCED */
+#endif
+#ifndef FLOOR_AT_ABORT
+#define FLOOR_AT_ABORT 1 /* Abort(target) leaves a durable floor (target.ts) */
+#endif
+#ifndef FLOOR_AT_GIVE_UP
+#define FLOOR_AT_GIVE_UP 1 /* so does GiveUp (vm-orders.ts) */
+#endif
+#ifndef FLOOR_AT_PREPARE
+#define FLOOR_AT_PREPARE 1 /* nothing at or under the floor is prepared (target.ts) */
+#endif
+#ifndef FLOOR_AT_FINISH
+#define FLOOR_AT_FINISH 1 /* ... or finished (target.ts) */
+#endif
+#ifndef FLOOR_AT_RESUME
+#define FLOOR_AT_RESUME 1 /* ... or resumed (source.ts) */
+#endif
+#ifndef FLOOR_AT_START
+#define FLOOR_AT_START 1 /* ... or started, although the record entitled to it when it was read (reconcile.ts) */
+#endif
+#ifndef FRESH_EPOCH_WHEN_COLD
+#define FRESH_EPOCH_WHEN_COLD 1 /* a restart draws a placement epoch that was never used (cold.ts) */
+#endif
+#ifndef RUNNING_IS_NOT_ABORTED
+#define RUNNING_IS_NOT_ABORTED 1 /* Abort(target) does not touch a guest that runs (target.ts) */
+#endif
+#ifndef RUNNING_IS_NOT_GIVEN_UP
+#define RUNNING_IS_NOT_GIVEN_UP 1 /* nor does GiveUp (vm-orders.ts) */
+#endif
+#ifndef FINISHING_MARK
+#define FINISHING_MARK 1 /* the mark `finishing` tells never-ran from may-have-run (durable-memory.ts) */
+#endif
+#ifndef BOOT_ID_IN_ARMED
+#define BOOT_ID_IN_ARMED 1 /* the note `armed` of an earlier boot means may-have-run (facts.ts) */
+#endif
+#ifndef ONE_GUEST_PER_MIGRATION
+#define ONE_GUEST_PER_MIGRATION 1 /* a repeated Prepare never builds a second guest (target.ts) */
+#endif
+#ifndef CLOSED_AT_SOURCE
+#define CLOSED_AT_SOURCE 1 /* a late Prepare of a closed migration is refused (closedMigrations) */
+#endif
+#ifndef NOTES_AT_START
+#define NOTES_AT_START 1 /* an agent starts nothing while it has the note of an open migration (vm-step.ts) */
+#endif
+#ifndef OPEN_IN_RECORD_AT_START
+#define OPEN_IN_RECORD_AT_START 1 /* ... or while the record names one (reconcile.ts) */
+#endif
+#ifndef END_TO_HIGHEST_ONLY
+#define END_TO_HIGHEST_ONLY 1 /* the end of the transfer is told to the highest leader only (transfer.ts) */
+#endif
+#ifndef QUESTIONS_IN_QUEUE
+#define QUESTIONS_IN_QUEUE 1 /* facts are told in the VM's turn, not while Finish is being executed (vm-queues.ts) */
+#endif
+#ifndef TARGET_FIRST
+#define TARGET_FIRST 1 /* the source runs on only after the target gave up (settle.ts) */
+#endif
+#ifndef READ_BACK
+#define READ_BACK 1 /* ... and after its answer to that was looked at (hasGivenUp) */
+#endif
+#ifndef BACK_IS_JOURNALLED
+#define BACK_IS_JOURNALLED 1 /* ... and after that was written down (settle.ts) */
+#endif
+#ifndef NOTES_DROPPED
+#define NOTES_DROPPED 1 /* an agent drops the notes of migrations that are over (assign.ts) */
+#endif
+#ifndef COMMIT_FLAG
+#define COMMIT_FLAG 1 /* no cancel once Commit(target) is being sent (attempt.ts) */
+#endif
