@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Command, InvalidArgumentError } from 'commander';
+import { benchCrissCross } from './criss-cross.js';
+import { benchFailover } from './failover.js';
 import { benchKeepalive } from './keepalive.js';
 import { benchLibvirt } from './libvirt.js';
 import { benchMigration } from './migration.js';
@@ -43,6 +45,25 @@ program
   .option('--json', 'print the result as JSON', false)
   .action(async ({ moves, json }: { moves: number; json: boolean }) => {
     print(await benchMigration({ moves, say }), json);
+  });
+
+program
+  .command('criss-cross')
+  .description('many migrations at once over three hosts, against a shell loop of virsh migrate; the gap; a takeover')
+  .option('--guests <count>', 'guests that move at once', count, 20)
+  .option('--rounds <count>', 'how often all of them move', count, 3)
+  .option('--json', 'print the result as JSON', false)
+  .action(async ({ guests, rounds, json }: { guests: number; rounds: number; json: boolean }) => {
+    print(await benchCrissCross({ count: guests, rounds, say }), json);
+  });
+
+program
+  .command('failover')
+  .description('hosts that are killed, until their guest counts elsewhere')
+  .option('--kills <count>', 'in all; each setting gets its share', count, 20)
+  .option('--json', 'print the result as JSON', false)
+  .action(async ({ kills, json }: { kills: number; json: boolean }) => {
+    print(await benchFailover({ kills, say }), json);
   });
 
 program

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync, writeSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { fileURLToPath } from 'node:url';
 import { bite } from './bite.js';
+import { coverage } from './coverage.js';
 import { MISTAKES } from './mistakes.js';
 import { plant, type Mutation } from './mutate.js';
+import { compareNodes } from './other-node.js';
 import { ALL_FAULTS, type Fault, FAULTS, planOf, type PlanOptions } from './world/plan.js';
 import type { RunResult } from './world/run.js';
 
@@ -11,6 +14,8 @@ const USAGE = `usage: npm run sim -- [--seed N | --seeds COUNT [--from N]] [--mi
                       [--schedulers COUNT] [--faults LIST] [--shrink] [--trace] [--json] [--stop] [--mutate FILE | --mistake NAME]
        npm run sim -- --bite [--mistake NAME] [--seeds COUNT]
        npm run sim -- --scenario FILE [--json] [--trace] | --scenario DIR [--report]
+       npm run sim -- --tell FILE
+       npm run sim -- --coverage [--seeds COUNT] | --same-on 22 [--seeds COUNT] [--from N]
 faults:
 ${Object.entries(FAULTS).map(([name, what]) => `  ${name.padEnd(14)} ${what}`).join('\n')}
 `;
@@ -34,6 +39,9 @@ const { values } = parseArgs({
     bite: { type: 'boolean', default: false },
     scenario: { type: 'string' },
     report: { type: 'boolean', default: false },
+    tell: { type: 'string' },
+    coverage: { type: 'boolean', default: false },
+    'same-on': { type: 'string' },
     json: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
@@ -118,7 +126,22 @@ async function main(): Promise<void> {
     process.exitCode = await bite(values.mistake, whole('seeds', 1) ?? 2_000, print);
     return;
   }
+  const self = fileURLToPath(import.meta.url);
+  if (values.coverage) {
+    process.exitCode = await coverage(whole('seeds', 1) ?? 200, print, self);
+    return;
+  }
+  if (values['same-on'] !== undefined) {
+    const range = ['--seeds', values.seeds ?? '5', '--from', values.from ?? '1'];
+    process.exitCode = await compareNodes(values['same-on'], range, print, self);
+    return;
+  }
   plant(mutations());
+  if (values.tell !== undefined) {
+    const { tell } = await import('./scenario/tell.js');
+    process.exitCode = await tell(values.tell, print);
+    return;
+  }
   if (values.scenario !== undefined) {
     const { scenarios } = await import('./scenario/command.js');
     process.exitCode = await scenarios(values.scenario, values, print);
@@ -131,12 +154,14 @@ async function main(): Promise<void> {
   const count = values.seed === undefined ? (whole('seeds', 1) ?? 20) : 1;
   const lines = whole('lines', 1);
   const failed: RunResult[] = [];
+  const hashes: Record<string, string> = {};
   let [virtualMs, steps, migrations, wishes, slowestRestMs] = [0, 0, 0, 0, 0];
   const startedMs = performance.now();
   const startedCpu = process.cpuUsage();
   for (let seed = first; seed < first + count; seed++) {
     const options = { ...(values.trace ? { sink: print } : {}), ...(lines === undefined ? {} : { lines }) };
     let result = await run(planOf(seed, given), options);
+    hashes[seed] = result.hash;
     virtualMs += result.virtualMs;
     steps += result.steps;
     migrations += result.migrations;
@@ -159,7 +184,7 @@ async function main(): Promise<void> {
   const minutesPerCpuSecond = virtualMs / 60_000 / cpuSeconds;
   if (values.json) {
     const failures = failed.map(({ plan, violation, hash }) => ({ seed: plan.seed, violation, faults: plan.faults, hash }));
-    print(JSON.stringify({ seeds: count, from: first, failures, virtualMinutes: virtualMs / 60_000, seconds, minutesPerSecond, minutesPerCpuSecond, steps, migrations, wishes, slowestRestMs }));
+    print(JSON.stringify({ seeds: count, from: first, failures, virtualMinutes: virtualMs / 60_000, seconds, minutesPerSecond, minutesPerCpuSecond, steps, migrations, wishes, slowestRestMs, hashes }));
   } else {
     print(
       `${String(count)} seeds, ${String(failed.length)} with a violation${failed.length === 0 ? '' : ` (${failed.map(({ plan, violation }) => `${String(plan.seed)} ${violation?.invariant ?? ''}`).join(', ')})`}; ` +

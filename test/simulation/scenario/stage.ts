@@ -31,7 +31,7 @@ export class Stage {
     readonly scenario: Scenario,
     sink?: (line: string) => void,
   ) {
-    const plan = { ...planOf(1, { schedulers: 2, vms: 0, faults: [] }), fencers: 2 };
+    const plan = { ...planOf(1, { schedulers: 2, vms: 0, faults: ['fencing'] }), fencers: 2 };
     const hosts = Object.entries(scenario.nodes).map(([name, { memory_mib = NODE_MEMORY_MIB, cpus = NODE_CPUS }]) => ({
       name,
       memoryBytes: BigInt(memory_mib) * MIB,
@@ -80,14 +80,17 @@ export class Stage {
   }
 
   async define(name: string, { node, desired, memory_mib = VM_MEMORY_MIB, vcpus = 1, max_restart = 1, max_relocate = 1 }: ScenarioVm): Promise<void> {
+    // Told apart by their first letters, as the trace tells them.
+    const uuid = `${String(this.ids.size + 1).padStart(8, '0')}-0000-4000-8000-000000000000`;
     const domainXml =
-      `<domain type='kvm'><name>${name}</name><memory unit='MiB'>${String(memory_mib)}</memory><vcpu>${String(vcpus)}</vcpu>` +
+      `<domain type='kvm'><name>${name}</name><uuid>${uuid}</uuid><memory unit='MiB'>${String(memory_mib)}</memory><vcpu>${String(vcpus)}</vcpu>` +
       `<metadata><lockstep:vm xmlns:lockstep='https://lockstep.dev/xmlns/domain/1'><lockstep:simulated shutdown-ms='1000'/>` +
       '</lockstep:vm></metadata></domain>';
     const spec = { domainXml, maxRestart: max_restart, maxRelocate: max_relocate };
     const start = desired === 'RUNNING' || desired === 'UNMANAGED';
     const { vm } = await this.desk.scheduler(`define ${name} on ${node}`, (api) => api.defineVm({ requestId: `define-${name}`, node, start, spec }));
     this.ids.set(name, vm?.id ?? '');
+    this.cluster.trace.add('STAGE', `${name} is guest ${vm?.id.slice(0, 8) ?? ''}`);
     this.#left.set(name, { starts: 0, moves: 0 });
     if (desired === 'DISABLED' || desired === 'UNMANAGED') await this.want(name, VmDesired[desired]);
   }

@@ -7,7 +7,8 @@ import { linesTo } from '@lockstep/services/platform/log/lines.js';
 import { createSeededRandom } from '@lockstep/services/platform/random/seeded.js';
 import { storeOn } from '@lockstep/services/platform/store/assemble.js';
 import { createFencer } from '@lockstep/services/fencer/fencer.js';
-import { noBmcs } from '@lockstep/services/platform/power/power.js';
+import { type Bmcs, devicesOf } from '@lockstep/services/platform/power/power.js';
+import { createSimulatedBmc, type SimulatedBmc } from '@lockstep/services/platform/power/simulated.js';
 import { createNodeAgent } from '@lockstep/services/node-agent/agent.js';
 import { createScheduler } from '@lockstep/services/scheduler/scheduler.js';
 import { AgentDisk } from './agent-disk.js';
@@ -90,10 +91,20 @@ export abstract class Process {
   }
 }
 
+/** A host's firmware and its kernel. */
+const BOOT_MS = 3_000;
+
+/** The BMCs of all hosts, as one life of a process reaches them: over a network of their own. */
+function bmcsAt(life: Life, { agents }: Cluster): Bmcs {
+  return devicesOf(new Map(agents.flatMap(({ name, bmc }) => (bmc === undefined ? [] : [[name, [life.mortal(bmc)]] as const]))));
+}
+
 /** The agent of a host, with what outlives it there. */
 export class AgentProcess extends Process {
   readonly disk: AgentDisk;
   powered = true;
+  /** Undefined: the host has none. */
+  readonly bmc: SimulatedBmc | undefined;
   #stop: (() => Promise<void>) | undefined;
 
   constructor(
@@ -101,8 +112,32 @@ export class AgentProcess extends Process {
     readonly host: SimulatedHost,
   ) {
     super(cluster, host.name, host.name);
+    const { clock, plan } = cluster;
+    this.bmc = !plan.faults.includes('fencing')
+      ? undefined
+      : createSimulatedBmc({
+          clock,
+          name: host.name,
+          guid: host.info.hostUuid,
+          onPower: (state) => {
+            this.#switched(state);
+          },
+        });
     this.disk = new AgentDisk(cluster.clock, cluster.chance, (what) => {
       cluster.violations.report('INV-4', `${host.name}: ${what}`);
+    });
+  }
+
+  /** What its BMC does when the power is switched. */
+  #switched(state: 'on' | 'off'): void {
+    this.cluster.trace.add(this.name, `its BMC switches it ${state}`);
+    if (state === 'off') {
+      if (this.powered) this.losePower();
+      return;
+    }
+    this.gainPower();
+    this.cluster.clock.after(BOOT_MS, () => {
+      this.start();
     });
   }
 
@@ -112,6 +147,7 @@ export class AgentProcess extends Process {
 
   losePower(): void {
     this.powered = false;
+    if (this.bmc !== undefined) this.bmc.power = 'off';
     this.cluster.rpc.setPower(this.site, false);
     this.end('power');
     this.host.losePower();
@@ -121,6 +157,7 @@ export class AgentProcess extends Process {
   gainPower(): void {
     if (this.powered) return;
     this.powered = true;
+    if (this.bmc !== undefined) this.bmc.power = 'on';
     this.cluster.trace.add(this.name, 'its host boots');
     this.cluster.rpc.setPower(this.site, true);
     this.host.gainPower();
@@ -154,7 +191,7 @@ export class AgentProcess extends Process {
       hypervisor: life.mortal(this.cluster.ill(life, hypervisor)),
       host: life.mortal(createHostFigures({ totalBytes: info.memoryBytes, usedByGuestsBytes })),
       state: this.disk.state(life),
-      bmcs: noBmcs,
+      bmcs: bmcsAt(life, this.cluster),
     };
     const agent = await createNodeAgent(
       agentEnv,
@@ -200,7 +237,7 @@ export class ReplicaProcess extends Process {
   protected begin(life: Life, env: Env): Remains {
     const { name } = this;
     const replica =
-      this.role === 'scheduler' ? createScheduler(env, { name }) : createFencer({ ...env, bmcs: noBmcs }, { name });
+      this.role === 'scheduler' ? createScheduler(env, { name }) : createFencer({ ...env, bmcs: bmcsAt(life, this.cluster) }, { name });
     this.cluster.rpc.serve(this.address, life, replica.implementation);
     replica.start(this.address);
     this.#close = () => replica.close();

@@ -121,6 +121,9 @@ export class Nemesis {
       case 'power':
         this.#losePower(this.#chance.pick(cluster.agents));
         return;
+      case 'bmc':
+        this.#breakBmc(this.#chance.pick(cluster.agents));
+        return;
       case 'clock':
         cluster.setWallSkew(this.#chance.pick(cluster.sites) ?? '', this.#chance.between(-1, 1) * 86_400_000);
         return;
@@ -134,6 +137,7 @@ export class Nemesis {
       case 'commit':
       case 'overlap':
       case 'repeat':
+      case 'fencing':
       case 'tight':
       case undefined:
         return;
@@ -240,6 +244,17 @@ export class Nemesis {
       this.cluster.trace.add('NEMESIS', `the hypervisor of ${name} works again`);
       if (kills) host.startDaemon();
       else host.continueDaemon();
+    });
+  }
+
+  #breakBmc(agent: AgentProcess | undefined): void {
+    const { bmc, name } = agent ?? {};
+    const mode = this.#chance.pick(['dead', 'hung', 'wrong-password'] as const) ?? 'dead';
+    if (bmc === undefined || name === undefined) return;
+    this.cluster.trace.add('NEMESIS', `the BMC of ${name} is ${mode}`);
+    bmc.mode = mode;
+    this.#for(this.#chance.longTailed(30_000, 300_000), () => {
+      bmc.mode = 'up';
     });
   }
 

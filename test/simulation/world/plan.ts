@@ -25,6 +25,8 @@ export const FAULTS = {
   commit: 'the moment in which a guest begins to run on its target is struck',
   overlap: 'leaders stand still in the middle of a step until another has followed them, and go on',
   repeat: 'operators send their requests twice',
+  fencing: 'hosts have BMCs, and the Fencer switches off what is dead',
+  bmc: 'BMCs do not answer, hang, or refuse the password for a while',
   tight: 'hosts have hardly more memory than the VMs need',
 } as const;
 
@@ -33,7 +35,7 @@ export type Fault = keyof typeof FAULTS;
 export const ALL_FAULTS = Object.keys(FAULTS) as Fault[];
 
 /** What chance alone hits too rarely: half of all seeds aim at some of it. */
-const AIMED: readonly Fault[] = ['commit', 'overlap', 'repeat', 'tight'];
+const AIMED: readonly Fault[] = ['commit', 'overlap', 'repeat', 'fencing', 'bmc', 'tight'];
 
 /** What one run is like. Everything follows from the seed, unless it was given. */
 export interface Plan {
@@ -91,6 +93,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     hostMemoryBytes: aimed.includes('tight') ? TIGHT_MEMORY_BYTES : HOST_MEMORY_BYTES,
   };
   if (aimed.includes('overlap')) plan.schedulers = Math.max(2, plan.schedulers);
+  if (aimed.includes('fencing')) plan.fencers = Math.max(1, plan.fencers);
   // An aim that is not aimed at anything would hit nothing.
   if (aimed.includes('commit')) plan.thinkMs = Math.min(plan.thinkMs, BUSY_THINK_MS);
   return { ...plan, ...options };
