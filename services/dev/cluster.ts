@@ -6,6 +6,7 @@ import { createNodeAgent } from '../node-agent/agent.js';
 import { systemClock } from '../platform/clock/system.js';
 import type { Host } from '../platform/host/host.js';
 import { createSimulatedHost as createHostFigures } from '../platform/host/simulated.js';
+import type { GoingDown } from '../platform/host/shutdown.js';
 import type { Hypervisor } from '../platform/hypervisor/hypervisor.js';
 import { createSimulatedHost, createSimulatedNetwork, type SimulatedHost } from '../platform/hypervisor/simulated.js';
 import type { Env } from '../platform/env.js';
@@ -40,11 +41,19 @@ export interface DevOptions {
   fencing?: Omit<FencerConfig, 'name'>;
 }
 
+/** One life of an agent. */
+interface Life {
+  leave: () => Promise<void>;
+  end: () => Promise<void>;
+}
+
 /** A host and the agent's life on it. */
 interface Machine {
   host: SimulatedHost;
   state: MemoryState;
-  boot: () => Promise<() => Promise<void>>;
+  boot: () => Promise<Life>;
+  goingDown: GoingDown;
+  leave: (() => Promise<void>) | undefined;
   /** Ends the agent's life; undefined: the host is off. */
   end: (() => Promise<void>) | undefined;
 }
@@ -63,6 +72,8 @@ export interface DevCluster {
   store: Store;
   /** A host loses its power with all that runs there, or gets it back: then its agent starts from what it kept on disk. */
   power(node: string, state: PowerState): Promise<void>;
+  /** A host goes down in order and is off then; `power` brings it back. */
+  goDown(node: string, kind: 'reboot' | 'shutdown'): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -102,18 +113,22 @@ export async function startDevCluster(options: DevOptions): Promise<DevCluster> 
     const host = createSimulatedHost({ clock, random, network, name, ...(memoryBytes === undefined ? {} : { memoryBytes }) });
     bmcs.set(name, bmcOf(host, name));
     const state = createMemoryState();
-    const boot = async (): Promise<() => Promise<void>> => {
+    const shutdown = { goingDown: () => Promise.resolve(machines.get(name)?.goingDown ?? 'no') };
+    const boot = async (): Promise<Life> => {
       const hypervisor = hypervisorOf?.(name, host.hypervisor()) ?? host.hypervisor();
-      const parts = { hypervisor, host: figuresOf(host), state, bmcs: bmcsOf(bmcs) };
+      const parts = { hypervisor, host: figuresOf(host), state, shutdown, bmcs: bmcsOf(bmcs) };
       const agent = await createNodeAgent({ ...envOf(name), ...parts }, { node: name, address, version: VERSION });
       const server = await serve({ listen: address, services: [service(NodeAgentServiceDefinition, agent.service)], log });
       agent.start();
-      return async () => {
-        await server.close(0);
-        await agent.stop();
+      return {
+        leave: () => agent.leave(),
+        end: async () => {
+          await server.close(0);
+          await agent.stop();
+        },
       };
     };
-    machines.set(name, { host, state, boot, end: await boot() });
+    machines.set(name, { host, state, boot, goingDown: 'no', ...(await boot()) });
     agents.set(name, address);
     hosts.set(name, host);
   }
@@ -131,6 +146,24 @@ export async function startDevCluster(options: DevOptions): Promise<DevCluster> 
   const fencerAddress = await serveOn(service(FencerServiceDefinition, fencer.implementation));
   fencer.start(fencerAddress);
 
+  const power: DevCluster['power'] = async (node, state) => {
+    const machine = machines.get(node);
+    if (machine === undefined) throw new Error(`there is no host ${node}`);
+    if (state === 'off') {
+      machine.host.losePower();
+      storeServer.failNode(node);
+      const end = machine.end;
+      machine.end = undefined;
+      await end?.();
+    } else if (machine.end === undefined) {
+      machine.host.gainPower();
+      storeServer.healNode(node);
+      await bmcs.get(node)?.powerOn({ deadlineMs: CLOSE_GRACE_MS });
+      machine.state.reboot();
+      Object.assign(machine, await machine.boot());
+    }
+  };
+
   return {
     scheduler: schedulerAddress,
     fencer: fencerAddress,
@@ -138,22 +171,17 @@ export async function startDevCluster(options: DevOptions): Promise<DevCluster> 
     hosts,
     bmcs,
     store: storeServer.store('outside'),
-    async power(node, state) {
+    power,
+    async goDown(node, kind) {
       const machine = machines.get(node);
-      if (machine === undefined) throw new Error(`there is no host ${node}`);
-      if (state === 'off') {
-        machine.host.losePower();
-        storeServer.failNode(node);
-        const end = machine.end;
-        machine.end = undefined;
-        await end?.();
-      } else if (machine.end === undefined) {
-        machine.host.gainPower();
-        storeServer.healNode(node);
-        await bmcs.get(node)?.powerOn({ deadlineMs: CLOSE_GRACE_MS });
-        machine.state.reboot();
-        machine.end = await machine.boot();
+      if (machine?.end === undefined) throw new Error(`${node} is not up`);
+      machine.goingDown = kind;
+      try {
+        await machine.leave?.();
+      } finally {
+        machine.goingDown = 'no';
       }
+      await power(node, 'off');
     },
     async close() {
       for (const close of closing.reverse()) await close();

@@ -10,6 +10,7 @@ import { DurableMemory } from './durable-memory.js';
 import { SelfFence } from './fencing/self-fence.js';
 import { stopAllVms } from './fencing/stop-all.js';
 import { FactsReader } from './facts-reader.js';
+import { Leaving } from './leaving.js';
 import { Membership } from './membership.js';
 import { SourceRole } from './migration/source.js';
 import { TargetRole } from './migration/target.js';
@@ -50,6 +51,11 @@ export interface NodeAgent {
   notReady(): string;
   /** Why its work has come to a stop; empty while ticks succeed. */
   notLive(): string;
+  /**
+   * To be called first when the process is told to end, while the service is still served: where the whole host goes
+   * down, has its VMs taken away or stopped, as the cluster's policy says. Otherwise resolves at once.
+   */
+  leave(): Promise<void>;
   /** Ends orderly: leaves the cluster, touches no running VM. A guest prepared here, unfinished, is destroyed. */
   stop(): Promise<void>;
 }
@@ -72,6 +78,7 @@ export async function createNodeAgent(env: AgentEnv, config: AgentConfig, option
     start: () => { life.start(); },
     notReady: () => life.notReady(),
     notLive: () => life.notLive(),
+    leave: () => life.leave(),
     stop: () => life.stop(),
   };
 }
@@ -82,6 +89,7 @@ class AgentLife {
   readonly #parts: AgentParts;
   readonly #view: NodeView;
   readonly #reconciler: Reconciler;
+  readonly #leaving: Leaving;
   readonly #membership: Membership;
   readonly #presence: NodePresence;
   readonly #watchers: Watchers;
@@ -121,6 +129,7 @@ class AgentLife {
     ];
     this.#view = new NodeView(parts, changed, slow);
     this.#reconciler = new Reconciler(parts, changed);
+    this.#leaving = new Leaving(parts, this.#view, this.#reconciler, changed);
     this.#membership = new Membership({
       env,
       config,
@@ -139,6 +148,7 @@ class AgentLife {
     this.#presence = new NodePresence(parts, this.#view, this.#reconciler, {
       standing: () => this.#membership,
       fencing: () => this.#bmcs.own,
+      leaving: () => this.#leaving.word,
       networks: this.#networks,
       ceph: () => this.#storage.ceph(),
       selfFence: () => this.#selfFence.announced(),
@@ -206,6 +216,11 @@ class AgentLife {
     const { env, timing } = this.#parts;
     const sinceMs = env.clock.nowMs() - this.#tickedAtMs;
     return sinceMs <= TICKS_LIMIT * timing.tickMs ? '' : `no tick succeeded for ${String(Math.round(sinceMs))} ms`;
+  }
+
+  async leave(): Promise<void> {
+    const goingDown = (await this.#parts.env.shutdown?.goingDown()) ?? 'no';
+    if (goingDown !== 'no') await this.#leaving.leave(goingDown);
   }
 
   async stop(): Promise<void> {

@@ -55,6 +55,10 @@ export interface AgentTiming {
   bmcCheckEveryMs: number;
   /** How long a check of a BMC may take. */
   bmcCheckLimitMs: number;
+  /** How long a host that goes down waits for its VMs to be taken away, where they shall leave. */
+  leaveLimitMs: number;
+  /** And then how long for what is left to shut down. */
+  stopLimitMs: number;
 }
 
 export const DEFAULT_TIMING: AgentTiming = {
@@ -75,6 +79,8 @@ export const DEFAULT_TIMING: AgentTiming = {
   stableAfterMs: 600_000,
   bmcCheckEveryMs: 300_000,
   bmcCheckLimitMs: 20_000,
+  leaveLimitMs: 150_000,
+  stopLimitMs: 190_000,
 };
 
 /** How long each kind of call to the hypervisor may take. */

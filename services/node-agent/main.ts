@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { systemClock } from '../platform/clock/system.js';
 import type { Env } from '../platform/env.js';
 import { createProcHost } from '../platform/host/proc.js';
+import { createSystemdShutdown } from '../platform/host/shutdown.js';
 import type { Hypervisor } from '../platform/hypervisor/hypervisor.js';
 import { createLibvirtHypervisor } from '../platform/hypervisor/libvirt.js';
 import { measuredHypervisor } from '../platform/hypervisor/measured.js';
@@ -119,6 +120,7 @@ await runService({
         hypervisor: hypervisorOf(env, config),
         host: createProcHost({ clock: systemClock, cephConfigFile: config.cephConfigFile }),
         state: await openFileState({ folder: config.stateDir }),
+        shutdown: createSystemdShutdown(),
         bmcs: await followBmcs(config.bmcFile, following),
         watchdog: config.selfFence.mode === 'watchdog' ? createWatchdogDevice(config.selfFence.device) : undefined,
         loopDelayMs: () => loopDelay.worstMs(),
@@ -152,6 +154,7 @@ await runService({
       },
       notReady: () => agent.notReady(),
       notLive: () => agent.notLive(),
+      leave: () => agent.leave(),
       close: () => {
         closing.abort();
         return agent.stop();

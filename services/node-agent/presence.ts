@@ -1,5 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Fenceability, NodeConditionType, NodeJudgement, NodeMode, type Node, type NodeCeph, type NodeCondition, type SelfFence, type VmReport } from '@lockstep/sdk/v1';
+import {
+  Fenceability,
+  NodeConditionType,
+  NodeJudgement,
+  NodeMode,
+  type Node,
+  type NodeCeph,
+  type NodeCondition,
+  type NodeLeaving,
+  type SelfFence,
+  type VmReport,
+} from '@lockstep/sdk/v1';
 import { durationOf } from '../core/duration.js';
 import { MAIN_NETWORK } from '../core/records/keys.js';
 import type { Finding } from '../core/fencing/bmc-check.js';
@@ -38,6 +49,8 @@ export class NodePresence {
       selfFence: () => SelfFence;
       /** What was found of the own BMC. */
       fencing: () => Finding;
+      /** Its word that the host goes down. */
+      leaving: () => NodeLeaving | undefined;
       networks: Pick<NodeNetworks, 'networks' | 'bridges' | 'trouble'>;
       ceph: () => NodeCeph | undefined;
     },
@@ -47,6 +60,7 @@ export class NodePresence {
     const { config } = this.parts;
     const standing = this.asked.standing();
     const fencing = this.asked.fencing();
+    const leaving = this.asked.leaving();
     const { memory, cpu, vmsRunning, vmsTotal } = this.view.figures();
     const notReadyReason = this.#notReady(standing);
     return {
@@ -55,7 +69,7 @@ export class NodePresence {
       address: config.address,
       incarnation: standing.incarnation ?? 0n,
       mode: NodeMode.UNSPECIFIED,
-      judgement: NodeJudgement.UNSPECIFIED,
+      judgement: leaving === undefined ? NodeJudgement.UNSPECIFIED : NodeJudgement.LEAVING,
       judgementDetail: '',
       fencedBy: '',
       ready: notReadyReason === '',
@@ -79,7 +93,7 @@ export class NodePresence {
       agentVersion: config.version,
       hypervisorVersion: this.view.info?.version ?? '',
       etag: '',
-      leaving: undefined,
+      leaving,
       networks: this.asked.networks.networks(),
       bridges: this.asked.networks.bridges(),
       ceph: this.asked.ceph(),

@@ -8,7 +8,7 @@ import type { Logger } from '../platform/log/log.js';
 import { CALL_MS } from './config.js';
 import { reasonOf } from './hypervisor-errors.js';
 import type { AgentParts } from './parts.js';
-import { nextStep, type Step, type Wish } from './vm-step.js';
+import { nextStep, type Step, type StepInput, type Wish } from './vm-step.js';
 import { VmWorker, type KnownBetter } from './vm-worker.js';
 
 /** Far more steps than any way from one state to another has. */
@@ -24,6 +24,8 @@ export class Reconciler {
   readonly #log: Logger;
   #superseded: ReadonlyMap<string, bigint> = new Map();
   #startsHeldUntilMs = 0;
+  /** The host goes down. */
+  leaving: StepInput['leaving'] = 'no';
 
   constructor(
     private readonly parts: AgentParts,
@@ -156,7 +158,8 @@ export class Reconciler {
     const notes = memory.notes(worker.vmId);
     const { wish, history } = worker;
     const supersededBy = this.#superseded.get(worker.vmId);
-    const step = nextStep({ domain, wish, notes, history, supersededBy, nowMs });
+    const { leaving } = this;
+    const step = nextStep({ domain, wish, notes, history, supersededBy, leaving, nowMs });
     if (step.do === 'start' && nowMs < this.#startsHeldUntilMs) {
       worker.known = { state: VmState.STOPPED, reason: 'FENCE_REQUESTED', detail: 'its host is about to be switched off' };
       this.#kickAt(worker.vmId, this.#startsHeldUntilMs - nowMs);

@@ -40,6 +40,8 @@ export interface StepInput {
   history: VmHistory;
   /** The record, read after joining, places the VM on another node under this epoch, and no migration is open. */
   supersededBy: bigint | undefined;
+  /** The host goes down: `stay` starts nothing any more, `stop` also stops what runs. */
+  leaving: 'no' | 'stay' | 'stop';
   nowMs: number;
 }
 
@@ -81,7 +83,8 @@ export function nextStep(input: StepInput): Step {
   const foreign = notOfThisWish(domain, wish);
   if (foreign !== undefined) return foreign;
   if (domain.placementEpoch !== wish.placementEpoch) return takeOver(domain, wish);
-  return wish.desired === VmDesired.RUNNING ? towardsRunning(domain, input, wish) : towardsStopped(domain, input, wish);
+  const run = wish.desired === VmDesired.RUNNING && input.leaving !== 'stop';
+  return run ? towardsRunning(domain, input, wish) : towardsStopped(domain, input, wish);
 }
 
 function supersededCopy({ domain, supersededBy }: StepInput): Step | undefined {
@@ -128,8 +131,9 @@ function heldBack({ failures, lastFailure, notBeforeMs }: VmHistory, maxRestart:
   return nowMs < notBeforeMs ? { do: 'wait', untilMs: notBeforeMs } : undefined;
 }
 
-function towardsRunning(domain: Domain, { history, nowMs }: StepInput, wish: Wish): Step {
+function towardsRunning(domain: Domain, { history, nowMs, leaving }: StepInput, wish: Wish): Step {
   if (isActive(domain.state)) return lostDefinition(domain, wish, history) ?? changedDefinition(wish, history) ?? REST;
+  if (leaving !== 'no') return { do: 'held', reason: 'NODE_LEAVING', detail: 'the host goes down' };
   if (wish.from === 'memory') return { do: 'held', reason: 'NOT_JOINED', detail: 'its record has not been read yet' };
   const held = heldBack(history, wish.maxRestart, nowMs);
   if (held?.do === 'held') return held;

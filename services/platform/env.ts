@@ -2,6 +2,7 @@
 import type { Point } from '../core/migration/points.js';
 import type { Clock } from './clock/clock.js';
 import type { Host } from './host/host.js';
+import type { HostShutdown } from './host/shutdown.js';
 import type { Hypervisor } from './hypervisor/hypervisor.js';
 import type { Logger } from './log/log.js';
 import type { Bmcs } from './power/power.js';
@@ -45,6 +46,8 @@ export interface AgentEnv extends Env {
   watchdog?: Watchdog | undefined;
   /** The BMCs of all nodes, the own one among them. */
   bmcs: Bmcs;
+  /** Tells the end of the agent from the end of its host. Absent: the host never goes down in order. */
+  shutdown?: HostShutdown | undefined;
   /** The longest time the event loop was held up since the last call, in milliseconds. Absent: not measured. */
   loopDelayMs?: (() => number) | undefined;
 }

@@ -133,14 +133,12 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
   const assignments = new Assignments(leading);
   queue.start();
   assignments.start();
-  const recovery = new Recovery(leading);
-  recovery.start();
+  new Recovery(leading).start();
   new Relocations(leading).start();
   new NetworkAssignments(leading).start();
-  new Evacuation(leading).start();
+  new Evacuation(leading, queue).start();
   new Homecoming(leading).start();
-  const drains = new DrainWatch(leading, queue);
-  drains.start();
+  new DrainWatch(leading).start();
   tellFenceability(leading);
   keepBounded(leading, migrationHistory(leading));
   keepBounded(leading, drainHistory(leading));

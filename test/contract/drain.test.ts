@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { connect, DrainState, MigrationMode, MigrationState, NodeMode, VmState, type Drain, type Lockstep, type Vm } from '@lockstep/sdk';
-import type { VmSpec } from '@lockstep/sdk/v1';
+import { ShutdownPolicy, type VmSpec } from '@lockstep/sdk/v1';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startDevCluster, type DevCluster } from '../../services/dev/cluster.js';
 import { createMemoryLogger } from '../../services/platform/log/memory.js';
@@ -176,5 +176,43 @@ describe('maintenance', () => {
       mode: NodeMode.MAINTENANCE,
       incarnation: 2n,
     });
+  });
+});
+
+describe('a host that goes down in order', () => {
+  it('for a reboot has its VMs stopped in order, left alone, and started there again', async () => {
+    const vm = await vmOn('n1', 'a');
+    await cluster.goDown('n1', 'reboot');
+    expect(runsOn(cluster, vm.id)).toEqual([]);
+    expect((await lockstep.scheduler.getNode({ name: 'n1' })).node?.leaving?.left).toBe(true);
+    await expect.poll(async () => (await recordOf(vm.id)).status?.state, WAIT).toBe(VmState.FROZEN);
+    expect((await recordOf(vm.id)).placement).toMatchObject({ node: 'n1', epoch: vm.placement?.epoch });
+    await cluster.power('n1', 'on');
+    await lockstep.waitForVm(vm.id, [VmState.RUNNING]);
+    expect(runsOn(cluster, vm.id)).toEqual(['n1']);
+    expect((await lockstep.scheduler.getNode({ name: 'n1' })).node?.leaving).toBeUndefined();
+  });
+
+  it('for good has its VMs started elsewhere, and gets them back when it is on again', async () => {
+    const vm = await vmOn('n1', 'a');
+    await cluster.goDown('n1', 'shutdown');
+    const elsewhere = await recordOf(vm.id);
+    expect(elsewhere.placement?.node).not.toBe('n1');
+    await lockstep.waitForVm(vm.id, [VmState.RUNNING]);
+    const boot = bootOf(elsewhere.placement?.node ?? '', vm.id);
+    await cluster.power('n1', 'on');
+    await expect.poll(() => runsOn(cluster, vm.id), WAIT).toEqual(['n1']);
+    expect(bootOf('n1', vm.id)).toBe(boot);
+  });
+
+  it('moves them live where the policy says so', async () => {
+    const { cluster: before } = await lockstep.scheduler.getCluster({});
+    await lockstep.scheduler.updateOptions({ options: { ...before?.options, shutdownPolicy: ShutdownPolicy.MIGRATE } });
+    const vm = await vmOn('n1', 'a');
+    const boot = bootOf('n1', vm.id);
+    await cluster.goDown('n1', 'reboot');
+    const [node] = runsOn(cluster, vm.id);
+    expect(node).not.toBe('n1');
+    expect(bootOf(node ?? '', vm.id)).toBe(boot);
   });
 });

@@ -4,6 +4,7 @@ import { durationOption } from './arguments.js';
 import { addClusterCommands } from './commands/cluster.js';
 import { addCompletionCommands } from './commands/completion.js';
 import { addDevCommand } from './commands/dev.js';
+import { addDrainCommands } from './commands/drain.js';
 import { addEventCommands } from './commands/events.js';
 import { addFenceCommands } from './commands/fence.js';
 import { addMigrationCommands } from './commands/migration.js';
@@ -51,6 +52,7 @@ export function buildProgram(terminal: Terminal, exitWith: (exitCode: number) =>
   addNodeCommands(program, terminal);
   addVmCommands(program, terminal);
   addMigrationCommands(program, terminal);
+  addDrainCommands(program, terminal);
   addNetworkCommands(program, terminal);
   addClusterCommands(program, terminal);
   addEventCommands(program, terminal);

@@ -55,6 +55,8 @@ export interface RunningService {
   notLive?(): string;
   /** Whether this replica leads; absent where there are no leaders. */
   leads?(): boolean;
+  /** Told first that the process is to end, while it is still served. */
+  leave?(): Promise<void>;
   /** Ends in order: no running VM is touched. */
   close(): Promise<void>;
 }
@@ -108,6 +110,7 @@ export async function runService<S extends z.ZodType<CommonConfig>>(service: Ser
   await stopSignal();
   log.info('stops');
   const told = notifier.stopping();
+  await running.leave?.();
   await Promise.all([server, ...further].map((each) => each.close()));
   await running.close();
   await monitoring.close();

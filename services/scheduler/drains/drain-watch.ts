@@ -5,20 +5,13 @@ import { drainCodec, type Stored } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
 import { subjects } from '../../membership/events.js';
 import type { NodeView } from '../../membership/node-streams.js';
-import type { MigrationQueue } from '../migrations/queue.js';
 import type { Leading } from '../term.js';
 import { byLevel } from './by-level.js';
 import { hasEnded } from './history.js';
 
 /** Follows every open drain to its end and says in its record where it stands. The moves themselves are the evacuation's. */
 export class DrainWatch {
-  /** Migrations that were asked to stop. */
-  private readonly calledOff = new Set<string>();
-
-  constructor(
-    private readonly leading: Leading,
-    private readonly queue: MigrationQueue,
-  ) {}
+  constructor(private readonly leading: Leading) {}
 
   start(): void {
     byLevel(this.leading, 'drains', () => this.look());
@@ -27,8 +20,7 @@ export class DrainWatch {
   private async look(): Promise<void> {
     for (const stored of this.leading.drains.all()) {
       if (this.leading.term.ended.aborted) return;
-      if (hasEnded(stored.record)) await this.callOff(stored.record);
-      else await this.follow(stored);
+      if (!hasEnded(stored.record)) await this.follow(stored);
     }
   }
 
@@ -74,19 +66,6 @@ export class DrainWatch {
     }
     const detail = `the hypervisor of ${node} confirms that no VM is left`;
     return { migrationIds, blockers: [], state: DrainState.DRAINED, reason: '', detail };
-  }
-
-  /** The moves of a drain that was called off are called off as far as they let themselves be; nobody waits for that. */
-  private async callOff({ state, migrationIds, node }: Drain): Promise<void> {
-    if (state !== DrainState.CANCELLED) return;
-    for (const id of migrationIds) {
-      const migration = this.leading.migrations.get(id)?.record;
-      if (migration === undefined || isTerminal(migration.state) || this.calledOff.has(id)) continue;
-      this.calledOff.add(id);
-      await this.queue.cancel(id).catch((error: unknown) => {
-        this.leading.env.log.child(`drain/${node}`).info(`migration ${id} is finished`, { error });
-      });
-    }
   }
 }
 

@@ -11,9 +11,12 @@ import {
   type ClusterOptions,
   type Vm,
 } from '@lockstep/sdk/v1';
+import { LockstepError } from '../../core/errors/catalogue.js';
 import { MIGRATION_PRIORITY } from '../../core/migration/priority.js';
+import { isTerminal } from '../../core/migration/transitions.js';
 import type { NodeView } from '../../membership/node-streams.js';
 import { createMigration, openMigrationOf } from '../migrations/create.js';
+import type { MigrationQueue } from '../migrations/queue.js';
 import type { Leading } from '../term.js';
 import { withStatus } from '../vms/status.js';
 import { byLevel } from './by-level.js';
@@ -27,8 +30,13 @@ import { Tries } from './tries.js';
  */
 export class Evacuation {
   private readonly tries: Tries;
+  /** Migrations that cannot be called off any more. */
+  private readonly finishing = new Set<string>();
 
-  constructor(private readonly leading: Leading) {
+  constructor(
+    private readonly leading: Leading,
+    private readonly queue: MigrationQueue,
+  ) {
     this.tries = new Tries(leading);
   }
 
@@ -46,6 +54,26 @@ export class Evacuation {
     for (const { record } of leaving.sort((a, b) => byImportance(a.record, b.record))) {
       const way = ways.get(record.placement?.node ?? '');
       if (way !== undefined && !term.ended.aborted) await this.move(record, way);
+    }
+    await this.callOff();
+  }
+
+  /** Moves away from a node that is not to be empty any more; what is past its point of no return is finished. */
+  private async callOff(): Promise<void> {
+    const { migrations, nodes, env } = this.leading;
+    const open = migrations.all().filter(({ record }) => !isTerminal(record.state) && record.priority === MIGRATION_PRIORITY.DRAIN);
+    for (const id of this.finishing) if (!open.some(({ record }) => record.id === id)) this.finishing.delete(id);
+    for (const { record } of open) {
+      const view = nodes.node(record.sourceNode);
+      const over = view?.record.fencedBy === '' && wayOutOf(this.leading, view) === undefined;
+      if (!over || record.cancelRequested || this.finishing.has(record.id)) continue;
+      try {
+        await this.queue.cancel(record.id);
+      } catch (error) {
+        const { reason } = error instanceof LockstepError ? error : { reason: 'INTERNAL' };
+        if (reason === 'PAST_POINT_OF_NO_RETURN' || reason === 'MIGRATION_ENDED') this.finishing.add(record.id);
+        else env.log.child('evacuation').warn(`migration ${record.id} is not called off yet`, { error });
+      }
     }
   }
 

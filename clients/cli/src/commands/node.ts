@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { Command } from 'commander';
+import { Argument, type Command } from 'commander';
 import { nameArgument } from '../arguments.js';
+import { addNodeDrainCommand } from './drain.js';
 import { addNodeFenceCommand } from './fence.js';
 import { nodeView, nodeWithVmsView } from '../output/views/node.js';
+import { present } from '../present.js';
 import { withCluster } from '../run.js';
 import type { Terminal } from '../terminal.js';
 
@@ -29,5 +31,30 @@ export function addNodeCommands(program: Command, terminal: Terminal): void {
       });
     });
 
+  node
+    .command('maintenance')
+    .description('put a node into maintenance, so that its VMs move away, or back, so that they come home')
+    .argument('<node>', 'its name', nameArgument)
+    .addArgument(new Argument('<on|off>', 'into maintenance, or back').choices(['on', 'off']))
+    .option('--reason <text>', 'why, for the record')
+    .action(async (name: string, mode: string, { reason = '' }: { reason?: string }, command: Command) => {
+      await withCluster(terminal, command, async ({ cluster, printer }) => {
+        const answer = await cluster.scheduler.setMaintenance({ node: name, enabled: mode === 'on', reason });
+        printer.row(nodeView, present(answer.node, 'node'));
+      });
+    });
+
+  node
+    .command('ready')
+    .description('undo a drain or maintenance: the node takes VMs, and those moved away come home')
+    .argument('<node>', 'its name', nameArgument)
+    .action(async (name: string, _options: object, command: Command) => {
+      await withCluster(terminal, command, async ({ cluster, printer }) => {
+        const answer = await cluster.scheduler.setMaintenance({ node: name, enabled: false });
+        printer.row(nodeView, present(answer.node, 'node'));
+      });
+    });
+
+  addNodeDrainCommand(node, terminal);
   addNodeFenceCommand(node, terminal);
 }

@@ -1,5 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { Fenceability, FenceActionState, MigrationState, NodeJudgement, NodeMode, VmDesired, VmState } from '@lockstep/sdk/v1';
+import type {
+  DrainState,
+  Fenceability,
+  FenceActionState,
+  MigrationState,
+  NodeJudgement,
+  NodeMode,
+  VmDesired,
+  VmState,
+} from '@lockstep/sdk/v1';
 import { NONE } from './units.js';
 
 /** A generated enum: its words and their numbers. */
@@ -19,6 +28,7 @@ type StateWord =
   | Words<typeof VmState>
   | Words<typeof VmDesired>
   | Words<typeof MigrationState>
+  | Words<typeof DrainState>
   | Words<typeof NodeJudgement>
   | Words<typeof NodeMode>
   | Words<typeof Fenceability>
@@ -60,7 +70,11 @@ const COLOUR_OF_STATE = {
   REQUESTED: 'yellow',
   HELD: 'red',
   CONFIRMED: 'green',
-  CANCELLED: 'dim',
+  // drains
+  PLANNED: 'yellow',
+  BLOCKED: 'red',
+  DRAINED: 'green',
+  CANCELLED: 'yellow',
   // nodes
   ALIVE: 'green',
   LEAVING: 'yellow',
