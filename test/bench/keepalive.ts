@@ -6,7 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { connect as connectLibvirt } from '@lockstep/node-libvirt';
 import { connect, type Lockstep } from '@lockstep/sdk';
 import { parse, stringify } from 'yaml';
-import { ensureImage, guestXml, inside, ports, serversOf, signalPart, until, type HostLayout, type Lab } from '#lab';
+import { ensureImage, guestXml, inside, killPart, ports, serversOf, signalPart, until, type HostLayout, type Lab } from '#lab';
 import { inOwnLab, type Say } from './own-lab.js';
 import { cpuSecondsOf, watchMachine } from './process-usage.js';
 import { loadNow, machineConditions, type Goal, type Report } from './report.js';
@@ -84,7 +84,7 @@ async function startAgent(lab: Lab, host: HostLayout): Promise<{ pid: number; ha
   const config = parse(readFileSync(join(host.dir, 'lockstep/node-agent.yaml'), 'utf8')) as object;
   const file = join(folder, 'node-agent.yaml');
   writeFileSync(file, stringify({ ...config, ceph_config_file: join(folder, 'ceph.conf') }));
-  signalPart(host, 'node-agent', 'SIGKILL');
+  await killPart(host, 'node-agent');
   const main = join(lab.checkout, 'services/dist/node-agent/main.js');
   const path = `PATH=${folder}:${process.env['PATH'] ?? ''}`;
   const [program = '', ...args] = [...inside(host), 'env', path, process.execPath, main, '--config', file];

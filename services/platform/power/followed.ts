@@ -36,7 +36,7 @@ export async function followBmcs(
     });
   };
   if (file !== undefined) next();
-  return { of: (node) => current.of(node) };
+  return { of: (node) => current.of(node), devices: (node) => current.devices(node) };
 }
 
 /** What changes with a file's content; a file that cannot be looked at has a version of its own. */
