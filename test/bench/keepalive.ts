@@ -87,7 +87,7 @@ async function startAgent(lab: Lab, host: HostLayout): Promise<{ pid: number; ha
   await killPart(host, 'node-agent');
   const main = join(lab.checkout, 'services/dist/node-agent/main.js');
   const path = `PATH=${folder}:${process.env['PATH'] ?? ''}`;
-  const [program = '', ...args] = [...inside(host), 'env', path, process.execPath, main, '--config', file];
+  const [program, ...args] = [...inside(host), 'env', path, process.execPath, main, '--config', file];
   // nsenter and env become the agent: its process is this one.
   const child: ChildProcess = spawn(program, args, { stdio: ['ignore', 'ignore', 'inherit'] });
   if (child.pid === undefined) throw new Error('the agent could not be started');
