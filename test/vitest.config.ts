@@ -51,9 +51,22 @@ export default defineConfig({
         test: {
           name: 'lab',
           include: ['test/lab/**/*.test.ts'],
-          exclude,
+          exclude: [...exclude, 'test/lab/fence-shows/**'],
           globalSetup: ['test/lab/mesh-setup.ts'],
           testTimeout: 300_000,
+          hookTimeout: 600_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        root,
+        test: {
+          // By command: each of them lets hosts be silent for as long as hosts may be.
+          name: 'shows',
+          include: ['test/lab/fence-shows/**/*.test.ts'],
+          exclude,
+          globalSetup: ['test/lab/mesh-setup.ts'],
+          testTimeout: 900_000,
           hookTimeout: 600_000,
           fileParallelism: false,
         },

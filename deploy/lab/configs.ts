@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { join } from 'node:path';
 import { stringify } from 'yaml';
-import { credentialsOf } from './bmc-device.js';
+import { bmcMode } from './bmc.js';
+import { credentialsOf, type DeviceName } from './bmc-device.js';
 import { consulPort } from './consul.js';
+import { writeWhole } from './files.js';
 import type { HostLayout, Lab } from './layout.js';
 
 export type ServiceName = 'node-agent' | 'scheduler' | 'fencer';
@@ -24,10 +26,21 @@ function common(lab: Lab, host: HostLayout, service: ServiceName): object {
 
 const bmcFileOf = (host: HostLayout) => join(host.dir, 'lockstep/bmc.yaml');
 
-/** Every node's BMC, on every host: its peers must be able to check it, and any host may lead. */
+/** Every node's power devices, on every host: its peers must be able to check them, and any host may lead. */
 function bmcFile(lab: Lab): object {
-  const nodes = lab.hosts.map((host) => [host.name, { kind: 'ipmi', ...credentialsOf(host), cipher_suite: 3 }]);
-  return { nodes: Object.fromEntries(nodes) as object };
+  const device = (host: HostLayout, name: DeviceName) => ({ kind: 'ipmi', ...credentialsOf(host, name), cipher_suite: 3 });
+  const second = lab.hosts.filter((host) => bmcMode(host) === 'second-device');
+  return {
+    nodes: Object.fromEntries(lab.hosts.map((host) => [host.name, device(host, 'bmc')])) as object,
+    further: Object.fromEntries(second.map((host) => [host.name, [device(host, 'bmc2')]])) as object,
+  };
+}
+
+const oneNetworkFile = (lab: Lab) => join(lab.stateDir, 'one-network');
+
+/** Whether peers look for signs of life over network a alone; the agents know it from their next start on. */
+export function useOneNetwork(lab: Lab, alone: boolean): void {
+  writeWhole(oneNetworkFile(lab), String(alone));
 }
 
 /** What a service is told besides. */
@@ -41,8 +54,10 @@ function own(host: HostLayout, service: ServiceName): object {
         bmc_file: bmcFileOf(host),
       };
     case 'scheduler':
-    case 'fencer':
       return {};
+    case 'fencer':
+      // Here hosts die one after another all day; a cluster's own default would hold the second one back.
+      return { bmc_file: bmcFileOf(host), fencing: { window_seconds: 10 } };
   }
 }
 

@@ -89,7 +89,7 @@ export const CALL_MS = {
   cancel: 30_000,
   tune: 3_000,
   /** With post-copy the last two last until all memory has been fetched. */
-  postCopy: 3_600_000,
+  postCopy: 600_000,
   /** Beyond the second that it is measured over. */
   dirtyRate: 4_000,
 } as const;

@@ -8,7 +8,7 @@ import type { Hypervisor } from '../platform/hypervisor/hypervisor.js';
 import { createLibvirtHypervisor } from '../platform/hypervisor/libvirt.js';
 import { measuredHypervisor } from '../platform/hypervisor/measured.js';
 import { createSimulatedHost, createSimulatedNetwork } from '../platform/hypervisor/simulated.js';
-import { loadBmcs } from '../platform/power/credentials.js';
+import { followBmcs } from '../platform/power/followed.js';
 import { watchLoopDelay } from '../platform/process/loop-delay.js';
 import { addressOf, commonKeys, runService } from '../platform/process/run.js';
 import { systemRandom } from '../platform/random/system.js';
@@ -77,13 +77,15 @@ await runService({
   schema,
   build: async (env, config, log) => {
     const loopDelay = watchLoopDelay();
+    const closing = new AbortController();
+    const following = { clock: systemClock, log: log.child('bmc'), signal: closing.signal };
     const agent = await createNodeAgent(
       {
         ...env,
         hypervisor: hypervisorOf(env, config),
         host: createProcHost({ clock: systemClock, cephConfigFile: config.cephConfigFile }),
         state: await openFileState({ folder: config.stateDir }),
-        bmcs: await loadBmcs(config.bmcFile, systemClock),
+        bmcs: await followBmcs(config.bmcFile, following),
         loopDelayMs: () => loopDelay.worstMs(),
       },
       {
@@ -111,7 +113,10 @@ await runService({
       },
       notReady: () => agent.notReady(),
       notLive: () => agent.notLive(),
-      close: () => agent.stop(),
+      close: () => {
+        closing.abort();
+        return agent.stop();
+      },
     };
   },
 });

@@ -85,12 +85,20 @@ function figureGauges(metrics: Metrics): (node: Node) => void {
     help: '1 where the condition holds.',
     labels: { condition: conditions.all },
   });
+  const osds = metrics.gauge({
+    name: 'lockstep_ceph_osds',
+    help: "The storage cluster's OSDs as seen from here; none where the host has no Ceph.",
+    labels: { state: ['up', 'down', 'in', 'total'] },
+  });
   const age = metrics.gauge({
     name: 'lockstep_collector_age_seconds',
     help: "Age of a collector's last good value.",
     labels: { collector: COLLECTORS },
   });
-  return ({ figures, conditions: held }) => {
+  return ({ figures, conditions: held, ceph }) => {
+    const { osdsTotal = 0, osdsUp = 0, osdsIn = 0 } = ceph ?? {};
+    const counts = { up: osdsUp, down: osdsTotal - osdsUp, in: osdsIn, total: osdsTotal };
+    for (const [state, count] of Object.entries(counts)) osds.set({ state }, count);
     for (const kind of MEMORY_KINDS) memory.set({ kind }, Number(figures?.memory?.[`${kind}Bytes`] ?? 0n));
     for (const kind of VCPU_KINDS) vcpus.set({ kind }, figures?.cpu?.[kind] ?? 0);
     load.set({}, figures?.cpu?.load ?? 0);

@@ -139,8 +139,8 @@ export class VmOrders {
 
   async #beginStop(order: OrderedVm, limitMs: number): Promise<Domain | undefined> {
     const { env, memory } = this.parts;
-    const { vmId, placementEpoch } = order;
-    this.#refuseWhileMoving(vmId);
+    const { vmId, placementEpoch, migrationId } = order;
+    this.#refuseWhileMoving(vmId, migrationId);
     const domain = await findCopy(env.hypervisor, vmId);
     if (domain !== undefined && !isAtMost(domain, placementEpoch)) throw stale(order, domain);
     const { assignment } = memory.notes(vmId);
@@ -177,10 +177,11 @@ export class VmOrders {
     });
   }
 
-  #refuseWhileMoving(vmId: string): void {
+  /** `but`: the migration whose own order it is. */
+  #refuseWhileMoving(vmId: string, but = ''): void {
     const { outgoing, armed } = this.parts.memory.notes(vmId);
     const open = outgoing ?? (armed?.closed === false ? armed : undefined);
-    if (open === undefined) return;
+    if (open === undefined || open.migrationId === but) return;
     const message = `migration ${open.migrationId} of this VM is open here`;
     throw new LockstepError('VM_LOCKED', message, { vm: vmId, migration: open.migrationId });
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import {
   type Event,
+  ListDrainsResponse,
   ListMigrationsResponse,
   ListVmsResponse,
   type Migration,
@@ -8,6 +9,7 @@ import {
   SchedulerServiceDefinition,
   type Vm,
   WatchEventsResponse,
+  WatchDrainsResponse,
   WatchMigrationsResponse,
   WatchNodesResponse,
   WatchVmsResponse,
@@ -20,10 +22,14 @@ import type { Env } from '../platform/env.js';
 import { implement } from '../platform/rpc/implement.js';
 import { clusterOf } from './cluster.js';
 import { listEvents } from './events.js';
+import { cancelDrain, createDrain, findDrain } from './drains/drains.js';
 import { createMigration } from './migrations/create.js';
 import type { MigrationQueue } from './migrations/queue.js';
 import { networkApi } from './networks/networks.js';
 import { explainPlacement } from './nodes/choose.js';
+import { setMaintenance } from './nodes/mode.js';
+import { updateOptions } from './options.js';
+import { updateVm } from './vms/update.js';
 import { findNode, nodesNow } from './nodes/view.js';
 import { pageOf } from '../membership/pages.js';
 import { recoverNode } from './recovery/recover-node.js';
@@ -34,7 +40,7 @@ import { findVm } from './vms/find.js';
 import { restartVm, startVm, stopVm, undefineVm } from './vms/lifecycle.js';
 import { withStatus } from './vms/status.js';
 import { watchMessages, type WatchOptions } from '../membership/watch.js';
-import { byName, eventSource, migrationSource, newestFirst, nodeSource, vmSource } from './watch-sources.js';
+import { byName, eventSource, migrationSource, newestFirst, nodeSource, recordSource, vmSource } from './watch-sources.js';
 
 /** Where the leading replica's work lies. */
 export interface LeaderDesk {
@@ -121,6 +127,9 @@ export function createApi(
       return { migration: await led().queue.cancel(id) };
     },
 
+    completeMigration: async ({ id, method }) => ({ migration: await led().queue.complete(id, method) }),
+    resolveMigration: async (request) => ({ migration: await led().queue.resolve(request) }),
+
     getNode: async ({ name }) => Promise.resolve(findNode(led().leading, name)),
     listNodes: async () => Promise.resolve({ nodes: nodesNow(led().leading) }),
     async *watchNodes({ resumeToken }, { signal }) {
@@ -129,6 +138,36 @@ export function createApi(
       for await (const { snapshot, changed, gone, index } of watchMessages(env.clock, nodeSource(leading), options)) {
         yield WatchNodesResponse.create({ snapshot, changed, gone, resumeToken: tokenOf('nodes', index) });
       }
+    },
+    async setMaintenance(request) {
+      const { leading } = led();
+      await setMaintenance(leading, request);
+      return { node: findNode(leading, request.node).node };
+    },
+    async createDrain(request) {
+      return { drain: await createDrain(led().leading, request) };
+    },
+    getDrain: async ({ id }) => Promise.resolve({ drain: findDrain(led().leading, id).record }),
+    listDrains: async (page) => {
+      const drains = led().leading.drains.all().map(({ record }) => record).sort(newestFirst);
+      const { items, nextPageToken } = pageOf(drains, ({ id }) => id, page);
+      return Promise.resolve(ListDrainsResponse.create({ drains: items, nextPageToken }));
+    },
+    async *watchDrains({ resumeToken }, { signal }) {
+      const { leading } = led();
+      const options = watchOf(leading, { kind: 'drains', resumeToken, complete: leading.drains.completeIndex, signal });
+      for await (const { snapshot, changed, index } of watchMessages(env.clock, recordSource(leading.drains), options)) {
+        yield WatchDrainsResponse.create({ snapshot, changed, resumeToken: tokenOf('drains', index) });
+      }
+    },
+    async cancelDrain({ id }) {
+      return { drain: await cancelDrain(led().leading, id) };
+    },
+    async updateOptions({ options }) {
+      return { options: await updateOptions(led().leading, options) };
+    },
+    async updateVm(request) {
+      return answer(await updateVm(led().leading, request));
     },
     async recoverNode(request) {
       return await recoverNode(led().leading, request);

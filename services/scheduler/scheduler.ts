@@ -4,7 +4,7 @@ import {
   type ClusterOptions,
   type SchedulerServiceImplementation,
 } from '@lockstep/sdk/v1';
-import { eventCodec, migrationCodec, networkCodec, optionsCodec, vmCodec } from '../core/records/codec.js';
+import { drainCodec, eventCodec, migrationCodec, networkCodec, optionsCodec, vmCodec } from '../core/records/codec.js';
 import { keys, nameOf } from '../core/records/keys.js';
 import { createEventLog } from '../membership/events.js';
 import {
@@ -28,7 +28,12 @@ import { limitsOf } from './limits.js';
 import { countMigrations } from './metrics.js';
 import { migrationHistory } from './migrations/history.js';
 import { MigrationQueue } from './migrations/queue.js';
+import { tellFenceability } from './nodes/fenceability.js';
 import { NetworkAssignments } from './networks/apply.js';
+import { drainHistory } from './drains/history.js';
+import { DrainWatch } from './drains/drain-watch.js';
+import { Evacuation } from './drains/evacuation.js';
+import { Homecoming } from './drains/homecoming.js';
 import { createOrders } from './orders.js';
 import { Recovery } from './recovery/recovery.js';
 import { Relocations } from './recovery/relocations.js';
@@ -111,6 +116,7 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
     vms: new RecordCache(keys.vms, vmCodec, env.log.child('vms')),
     migrations: new RecordCache(keys.migrations, migrationCodec, env.log.child('migrations')),
     networks: new RecordCache(keys.networks, networkCodec, env.log.child('networks')),
+    drains: new RecordCache(keys.drains, drainCodec, env.log.child('drains')),
     eventRecords: new RecordCache(keys.events, eventCodec, env.log.child('events')),
     events: createEventLog(env, term, 'scheduler'),
     prunedUpTo: await readPruned(env),
@@ -118,8 +124,9 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
     creating: new Set(),
     rehoming: new Map(),
     noTarget: new Map(),
+    cannotLeave: new Map(),
   };
-  const caches = [leading.vms, leading.migrations, leading.networks, leading.eventRecords];
+  const caches = [leading.vms, leading.migrations, leading.drains, leading.networks, leading.eventRecords];
   await Promise.all(caches.map((cache) => cache.open(env.store, term.ended)));
   countMigrations(leading);
   const queue = new MigrationQueue(leading, () => limitsOf(leading.options));
@@ -130,7 +137,13 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
   recovery.start();
   new Relocations(leading).start();
   new NetworkAssignments(leading).start();
+  new Evacuation(leading).start();
+  new Homecoming(leading).start();
+  const drains = new DrainWatch(leading, queue);
+  drains.start();
+  tellFenceability(leading);
   keepBounded(leading, migrationHistory(leading));
+  keepBounded(leading, drainHistory(leading));
   keepBounded(leading, eventHistory(leading));
   return { leading, queue };
 }

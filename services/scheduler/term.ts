@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { ClusterOptions, Event, Migration, Network, Vm } from '@lockstep/sdk/v1';
+import type { ClusterOptions, Drain, Event, Migration, Network, Vm } from '@lockstep/sdk/v1';
 import type { EventLog } from '../membership/events.js';
 import type { NodeStreams } from '../membership/node-streams.js';
 import type { Term } from '../membership/leadership.js';
@@ -19,6 +19,7 @@ export interface Leading {
   vms: RecordCache<Vm>;
   migrations: RecordCache<Migration>;
   networks: RecordCache<Network>;
+  drains: RecordCache<Drain>;
   /** Written by both leaders; read here. */
   eventRecords: RecordCache<Event>;
   events: EventLog;
@@ -34,4 +35,6 @@ export interface Leading {
   rehoming: Map<string, string>;
   /** VMs that no node can take now, and why, node by node. */
   noTarget: Map<string, string>;
+  /** VMs that cannot leave a node that is to be empty, and why. */
+  cannotLeave: Map<string, { reason: string; detail: string }>;
 }

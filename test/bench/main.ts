@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Command, InvalidArgumentError } from 'commander';
+import { benchCrissCross } from './criss-cross.js';
+import { benchFailover } from './failover.js';
+import { benchKeepalive } from './keepalive.js';
 import { benchLibvirt } from './libvirt.js';
 import { benchMigration } from './migration.js';
+import { benchScale } from './scale.js';
 import { formatReport, type Report } from './report.js';
 
 const begun = performance.now();
@@ -41,6 +45,45 @@ program
   .option('--json', 'print the result as JSON', false)
   .action(async ({ moves, json }: { moves: number; json: boolean }) => {
     print(await benchMigration({ moves, say }), json);
+  });
+
+program
+  .command('criss-cross')
+  .description('many migrations at once over three hosts, against a shell loop of virsh migrate; the gap; a takeover')
+  .option('--guests <count>', 'guests that move at once', count, 20)
+  .option('--rounds <count>', 'how often all of them move', count, 3)
+  .option('--json', 'print the result as JSON', false)
+  .action(async ({ guests, rounds, json }: { guests: number; rounds: number; json: boolean }) => {
+    print(await benchCrissCross({ count: guests, rounds, say }), json);
+  });
+
+program
+  .command('failover')
+  .description('hosts that are killed, until their guest counts elsewhere')
+  .option('--kills <count>', 'in all; each setting gets its share', count, 20)
+  .option('--json', 'print the result as JSON', false)
+  .action(async ({ kills, json }: { kills: number; json: boolean }) => {
+    print(await benchFailover({ kills, say }), json);
+  });
+
+program
+  .command('keepalive')
+  .description('one agent with 300 domains: processor time, and how late its heartbeats are, also under faults')
+  .option('--guests <count>', 'guests that run besides', count, 20)
+  .option('--seconds <count>', 'how long each phase is measured', count, 60)
+  .option('--json', 'print the result as JSON', false)
+  .action(async ({ guests, seconds, json }: { guests: number; seconds: number; json: boolean }) => {
+    print(await benchKeepalive({ guests, seconds, say }), json);
+  });
+
+program
+  .command('scale')
+  .description('many simulated agents streaming to one Scheduler: processor time, memory, Consul writes')
+  .option('--agents <count>', 'how many', count, 1_000)
+  .option('--seconds <count>', 'how long each phase is measured', count, 30)
+  .option('--json', 'print the result as JSON', false)
+  .action(async ({ agents, seconds, json }: { agents: number; seconds: number; json: boolean }) => {
+    print(await benchScale({ agents, seconds, say }), json);
   });
 
 try {

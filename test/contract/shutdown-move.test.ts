@@ -11,9 +11,22 @@ let mesh: EmbeddedMesh;
 let lockstep: Lockstep;
 let count = 0;
 /** What n2's hypervisor does not do. */
-const n2 = { refusesLive: false, refusesStart: false };
+const n2 = { refusesLive: false, refusesTransfer: false, refusesStart: false };
 
 function moody(node: string, hypervisor: Hypervisor): Hypervisor {
+  if (node === 'n1') {
+    return overriding(hypervisor, {
+      openOutgoing: async (uuid, call) => {
+        const outgoing = await hypervisor.openOutgoing(uuid, call);
+        return overriding(outgoing, {
+          perform: async (input) => {
+            if (n2.refusesTransfer) throw new HypervisorError('refused', 'the target has no such device: operation failed');
+            return await outgoing.perform(input);
+          },
+        });
+      },
+    });
+  }
   if (node !== 'n2') return hypervisor;
   return overriding(hypervisor, {
     openIncoming: async (uuid, call) => {
@@ -199,6 +212,33 @@ describe('a live attempt that the target refuses', () => {
     }
     expect(mesh.runsOn(vm.id)).toEqual(['n1']);
     expect(await copies(vm.id)).toEqual(['n1']);
+  });
+});
+
+describe('a target that refuses at Transfer', () => {
+  it('costs a move that is live or not at all nothing: it runs on at its source, and nothing is shut down', async () => {
+    const vm = await vmOn('n1');
+    const boots = mesh.cluster.hosts.get('n1')?.guest(vm.id)?.counter() ?? 0;
+    n2.refusesTransfer = true;
+    const ended = await move(vm.name, MigrationMode.LIVE_ONLY).finally(() => (n2.refusesTransfer = false));
+    expect(ended).toMatchObject({ state: MigrationState.ABORTED, reason: 'HYPERVISOR_REFUSED' });
+    expect(ended.detail).toContain('the target has no such device');
+    expect(ended.phases.map(({ step }) => step)).not.toContain(MigrationStep.STOP_SOURCE);
+    expect((await lockstep.waitForVm(vm.id, [VmState.RUNNING])).placement?.node).toBe('n1');
+    expect(mesh.runsOn(vm.id)).toEqual(['n1']);
+    expect(mesh.cluster.hosts.get('n1')?.guest(vm.id)?.counter()).toBeGreaterThan(boots);
+    expect(await copies(vm.id)).toEqual(['n1']);
+  });
+
+  it('ancestor 4: the fall-back to shutdown is no second live migration', async () => {
+    const vm = await vmOn('n1');
+    n2.refusesTransfer = true;
+    const ended = await move(vm.name, MigrationMode.LIVE_OR_SHUTDOWN).finally(() => (n2.refusesTransfer = false));
+    expect(ended).toMatchObject({ state: MigrationState.SUCCEEDED, modeUsed: MigrationMode.SHUTDOWN });
+    const steps = ended.phases.map(({ step }) => step);
+    expect(steps.filter((step) => step === MigrationStep.TRANSFER)).toHaveLength(1);
+    expect(steps.indexOf(MigrationStep.STOP_SOURCE)).toBeGreaterThan(steps.indexOf(MigrationStep.ABORT_SOURCE));
+    expect(mesh.runsOn(vm.id)).toEqual(['n2']);
   });
 });
 

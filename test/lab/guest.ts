@@ -53,18 +53,20 @@ export async function withXmlFile<T>(xml: string, use: (file: string) => Promise
  * Defines and starts a guest on a host through the CLI, and returns once it counts.
  *
  * @param devices - XML of devices that it has besides
+ * @param options - more of `vm define`
  */
 export async function startGuest(
   host: string,
   kind: GuestKind = { kind: 'counter' },
   devices = '',
+  options: readonly string[] = [],
 ): Promise<TestGuest> {
   const name = `${kind.kind}-${randomBytes(3).toString('hex')}`;
   const id = randomUUID();
   await ensureImage(lab, kind);
   const xml = guestXml(lab, { ...kind, name, uuid: id }).replace('</devices>', `${devices}</devices>`);
   made.add(name);
-  await withXmlFile(xml, (file) => ok('vm', 'define', file, '--node', host, '--start'));
+  await withXmlFile(xml, (file) => ok('vm', 'define', file, '--node', host, '--start', ...options));
   await ok('vm', 'start', name, '--wait');
   const guest = guestOf(name, id, xml);
   await guest.countsOn();

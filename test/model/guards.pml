@@ -82,9 +82,6 @@
 #ifndef READ_BACK
 #define READ_BACK 1 /* ... and after its answer to that was looked at (hasGivenUp) */
 #endif
-#ifndef BACK_IS_JOURNALLED
-#define BACK_IS_JOURNALLED 1 /* ... and after that was written down (settle.ts) */
-#endif
 #ifndef NOTES_DROPPED
 #define NOTES_DROPPED 1 /* an agent drops the notes of migrations that are over (assign.ts) */
 #endif

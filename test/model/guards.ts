@@ -48,14 +48,21 @@ export async function remove(guard: Guard, ladder: readonly Bounds[] = LADDER): 
 
 /** Assertions come back as C expressions; each belongs to one invariant. */
 export function invariantOf(error: string): string {
-  if (error.includes('stale')) return 'INV-8 older memory runs';
-  if (error.includes('floor')) return 'INV-3 restart without proof';
-  if (error.includes('<=1)')) return 'INV-1 two copies run';
-  if (error.includes('invalid end state')) return 'INV-5 something is stuck';
-  if (error.includes('next_state')) return 'INV-5 the journal takes a step that it does not know';
-  if (/at_rest|outgoing|finish_runs/.test(error)) return 'INV-5 something is left over';
-  if (error.includes('stopped') || error.includes('domain')) return 'INV-2 it does not run again, or something is left over';
-  return `facts that cannot be together: ${error}`;
+  const kinds: [string, string][] = [
+    ['stale', 'INV-8: older memory runs'],
+    ['floor', 'INV-3: a restart without proof'],
+    ['<=1)', 'INV-1: two copies run'],
+    ['invalid end state', 'INV-5: something is stuck'],
+    ['next_state', 'INV-5: the journal takes a step that it does not know'],
+    ['at_rest', 'INV-5: a leader does not come to rest'],
+    ['outgoing', 'INV-5: a note is left over'],
+    ['finish_runs', 'INV-5: a Finish is left over'],
+    ['(node==', 'INV-5: a copy is left over'],
+    ['stopped', 'INV-2: it does not run where it shall'],
+    ['copy[', 'a copy that runs was destroyed'],
+    ['violated 0', 'INV-1: facts that cannot be together'],
+  ];
+  return kinds.find(([part]) => error.includes(part))?.[1] ?? error;
 }
 
 export function boundsText({ leaders, migrations, faults, timeouts, duplicates, wishes }: Bounds): string {

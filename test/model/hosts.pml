@@ -234,7 +234,7 @@ inline give_up(h, e, g) {
        :: else
        fi;
        if :: outgoing[h] != 0 -> close_outgoing(h, outgoing[h]) :: else fi;
-       know[h] = K_NONE; listener[h] = 0; prepared[h] = 0; want[h] = 0;
+       know[h] = K_NONE; listener[h] = 0; prepared[h] = 0;
        if :: armed[h] != 0 -> armed_closed[h] = 1 :: else fi;
        r = OK
     :: DIES_HERE(h)

@@ -148,13 +148,13 @@ release: /* commitSource */
 back: /* the target first, then the journal, then the source */
   atomic {
     if
-    :: ft != TF_OFF ->
+    :: TARGET_FIRST && ft != TF_OFF ->
       call(ABORT_TARGET, r);
       if :: r == BROKEN -> quiet = TGT(g); goto silent :: else fi;
       /* hasGivenUp */
       if
-      :: r == TF_NEVER
-      :: r == TF_MAYBE -> ft = TF_MAYBE; heard_before = heard; heard = 0; decide(); heard = heard_before; heard_before = 0; if :: act != BACK -> goto round :: else fi
+      :: !READ_BACK || r == TF_NEVER
+      :: READ_BACK && r == TF_MAYBE -> ft = TF_MAYBE; heard_before = heard; heard = 0; decide(); heard = heard_before; heard_before = 0; if :: act != BACK -> goto round :: else fi
       :: else -> goto round
       fi
     :: else

@@ -27,6 +27,20 @@ const NOT_MODELLED: Readonly<Record<string, string>> = {
   'PENDING>ABORTED': 'a cancel of what only waits: no host knows of it',
 };
 
+/** The table allows these, and within the bounds of these worlds nothing needs them. */
+const NOT_MET: readonly string[] = [
+  'PREPARING>COMMITTING',
+  'PREPARED>UNCERTAIN',
+  'PREPARED>COMMITTING',
+  'PREPARED>FAILED',
+  'COMMITTING>UNCERTAIN',
+  'COMMITTING>FAILED',
+  'ABORTING>UNCERTAIN',
+  'UNCERTAIN>TRANSFERRING',
+  'UNCERTAIN>SUCCEEDED',
+  'UNCERTAIN>ABORTED',
+];
+
 const nameOf = (state: number): string => Object.entries(MigrationState).find(([, value]) => value === state)?.[0] ?? '';
 const allowed = Object.entries(TRANSITIONS).flatMap(([from, next]) => next.map((to) => `${nameOf(Number(from))}>${nameOf(to)}`));
 
@@ -53,8 +67,7 @@ describe('the model of the migration protocol', () => {
     expect([...used].filter((one) => !allowed.includes(one))).toEqual([]);
     expect([...used].filter((one) => one in NOT_MODELLED)).toEqual([]);
     for (const one of Object.keys(NOT_MODELLED)) expect(allowed).toContain(one);
-    const unused = allowed.filter((one) => !used.has(one) && !(one in NOT_MODELLED));
-    console.log(`model: allowed by the table and not met within these bounds: ${unused.join(', ')}`);
+    expect(allowed.filter((one) => !used.has(one) && !(one in NOT_MODELLED)).sort()).toEqual([...NOT_MET].sort());
   });
 
   it('meets no facts that cannot be together', () => {

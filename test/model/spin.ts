@@ -138,7 +138,8 @@ function told(text: string): string[] {
     state: (value) => nameOf(MigrationState, value),
     action: (value) => action[value - 1],
   };
-  return [...text.matchAll(/\* (.*)$/gm)].map(([, line = '']) =>
+  const lines = [...text.matchAll(/\* (.*)$/gm)].filter(([line]) => !line.includes('%'));
+  return lines.map(([, line = '']) =>
     line
       .replace(/\{(\w+) (\d+)\}/g, (whole, kind: string, value: string) => namer[kind]?.(Number(value)) ?? whole)
       .replace(/host (\d)/g, (_whole, host: string) => `host ${['A', 'B', 'C'][Number(host)] ?? host}`)

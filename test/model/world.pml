@@ -86,7 +86,7 @@ proctype Impatience(byte e) {
 proctype User() {
   end: do
   :: atomic { wishes < WISHES && OPEN && !cancelled && CANCELLABLE(journal) &&
-       !(in_hand[session - 1] == current && commit_sent[session - 1]) -> wishes++; cancelled = 1; printf("* a user cancels\n");
+       !(COMMIT_FLAG && in_hand[session - 1] == current && commit_sent[session - 1]) -> wishes++; cancelled = 1; printf("* a user cancels\n");
        if :: in_hand[session - 1] == current -> interrupted[session - 1] = 1 :: else fi }
   :: atomic { wishes < WISHES && !stopped -> wishes++; stopped = 1; printf("* a user stops the VM\n");
        if

@@ -4,7 +4,7 @@ import { parseBytes, parseDurationMs } from './output/units.js';
 
 /** Readers of option values for commander; each says what it wants. */
 
-function durationArgument(text: string): number {
+export function durationArgument(text: string): number {
   const ms = parseDurationMs(text);
   if (ms === undefined) throw new InvalidArgumentError('Want a duration up to 24d, e.g. 500ms, 30s, 5m, 2h.');
   return ms;

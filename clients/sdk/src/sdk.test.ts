@@ -232,3 +232,70 @@ it('finds the Fencer through the Scheduler', async () => {
 it('refuses to connect to nothing', () => {
   expect(() => connect({ servers: [] })).toThrow('servers is empty');
 });
+
+describe('a watch', () => {
+  /** Serves one script per call, and notes the tokens that it was asked to go on from. */
+  function scripted(scripts: readonly (() => AsyncGenerator<{ resumeToken: string; snapshot?: boolean }>)[]) {
+    const tokens: string[] = [];
+    const watchVms = async function* ({ resumeToken }: { resumeToken: string }) {
+      const script = scripts[tokens.length];
+      tokens.push(resumeToken);
+      if (script !== undefined) yield* script();
+    };
+    return { tokens, watchVms };
+  }
+
+  async function* messages(...tokens: string[]) {
+    for (const resumeToken of tokens) yield await Promise.resolve({ resumeToken });
+  }
+
+  it('goes on from its last token where the connection is lost', async () => {
+    const { tokens, watchVms } = scripted([
+      async function* () {
+        yield* messages('vms.1', 'vms.2');
+        throw refusal(Status.UNAVAILABLE, 'NOT_LEADER');
+      },
+      () => messages('vms.3'),
+    ]);
+    const seen: string[] = [];
+    for await (const { resumeToken } of client([await server({ watchVms })]).watch.vms()) {
+      if (seen.push(resumeToken) === 3) break;
+    }
+    expect(seen).toEqual(['vms.1', 'vms.2', 'vms.3']);
+    expect(tokens).toEqual(['', 'vms.2']);
+  });
+
+  it('begins anew where its token has expired', async () => {
+    const { tokens, watchVms } = scripted([
+      async function* () {
+        yield await Promise.reject(refusal(Status.FAILED_PRECONDITION, 'RESUME_TOKEN_EXPIRED'));
+      },
+      () => messages('vms.9'),
+    ]);
+    const lockstep = client([await server({ watchVms })]);
+    for await (const { resumeToken } of lockstep.watch.vms({ resumeToken: 'vms.1' })) {
+      expect(resumeToken).toBe('vms.9');
+      break;
+    }
+    expect(tokens).toEqual(['vms.1', '']);
+  });
+
+  it('of events says so instead, as what was pruned cannot be told', async () => {
+    const watchEvents = async function* () {
+      yield await Promise.reject(refusal(Status.FAILED_PRECONDITION, 'RESUME_TOKEN_EXPIRED'));
+    };
+    const watching = client([await server({ watchEvents })]).watch.events({ resumeToken: 'events.1' });
+    await expect(watching[Symbol.asyncIterator]().next()).rejects.toMatchObject({ reason: 'RESUME_TOKEN_EXPIRED' });
+  });
+
+  it('ends without an error when its caller lets go', async () => {
+    const letGo = new AbortController();
+    const { watchVms } = scripted([() => messages('vms.1')]);
+    const seen: string[] = [];
+    for await (const { resumeToken } of client([await server({ watchVms })]).watch.vms({ signal: letGo.signal })) {
+      seen.push(resumeToken);
+      letGo.abort();
+    }
+    expect(seen).toEqual(['vms.1']);
+  });
+});

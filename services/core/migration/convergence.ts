@@ -32,9 +32,9 @@ export type ConvergenceStep =
 
 /** The allowed downtime grows in so many equal steps up to the budget. */
 const DOWNTIME_STEPS = 3;
-/** A trend is looked at over this long: shorter, and the saw-tooth of the passes hides it. */
-const AVERAGED_MS = 2_000;
-/** No new low of the average for this long is a stall. */
+/** Trends are looked at over this long, so that many short passes count as one. */
+const WINDOW_MS = 2_000;
+/** No new low for this long, and for a whole pass, is a stall. */
 const STALL_MS = 3_000;
 /** What counts as a new low: a twentieth less. */
 const NEW_LOW = 0.95;
@@ -57,7 +57,10 @@ export function firstDowntimeMs({ pauseBudgetMs }: Pick<ConvergenceLimits, 'paus
  * with the figures. Pure: everything comes with the samples.
  */
 export class Convergence {
-  readonly #recent: TransferSample[] = [];
+  /** From the second pass on, over one window. */
+  #recent: TransferSample[] = [];
+  /** The pass that goes on, and how long the one before it took. */
+  #pass = { iteration: 1, sinceMs: 0, peakBytes: 0, lastMs: 0 };
   #downtimeMs: number;
   #lowestBytes = Number.POSITIVE_INFINITY;
   #lowestAtMs = 0;
@@ -69,33 +72,39 @@ export class Convergence {
   }
 
   look(sample: TransferSample): ConvergenceStep {
-    this.#recent.push(sample);
-    while ((this.#recent[0]?.elapsedMs ?? Number.POSITIVE_INFINITY) < sample.elapsedMs - AVERAGED_MS) this.#recent.shift();
     if (this.#switching) return { kind: 'go-on' };
     const { elapsedMs, iteration } = sample;
     const { deadlineMs, postCopy } = this.limits;
     if (postCopy && elapsedMs >= deadlineMs * POST_COPY_AT) return this.#switch();
     if (elapsedMs >= deadlineMs) return this.#giveUp(sample, `not done within ${seconds(deadlineMs)}`);
     // The first pass sends everything once: it ends, and says nothing of the guest.
-    if (iteration < 2 || !this.#hasProgressed(sample)) {
-      return iteration < 2 ? { kind: 'go-on' } : this.#stalled(sample);
-    }
-    return { kind: 'go-on' };
+    if (iteration < 2) return { kind: 'go-on' };
+    this.#note(sample);
+    return this.#getsNearer(sample) ? { kind: 'go-on' } : this.#stalled(sample);
   }
 
-  /** A new low of what remains, or a reason to wait for one. */
-  #hasProgressed({ elapsedMs, iteration }: TransferSample): boolean {
-    const bandwidth = this.#average(({ bandwidthBytesPerSecond }) => bandwidthBytesPerSecond);
-    this.#bestBandwidth = Math.max(this.#bestBandwidth, bandwidth);
-    const remaining = this.#average(({ remainingBytes }) => remainingBytes);
-    const linkInTrouble = bandwidth < this.#bestBandwidth * LINK_IN_TROUBLE;
-    const secondPass = this.#recent.some((one) => one.iteration < 2) && iteration >= 2;
-    if (remaining < this.#lowestBytes * NEW_LOW || linkInTrouble || secondPass) {
-      this.#lowestBytes = Math.min(this.#lowestBytes, secondPass ? Number.POSITIVE_INFINITY : remaining);
-      this.#lowestAtMs = elapsedMs;
-      return true;
+  #note(sample: TransferSample): void {
+    const { elapsedMs, iteration, remainingBytes } = sample;
+    if (iteration !== this.#pass.iteration) {
+      const lastMs = elapsedMs - this.#pass.sinceMs;
+      this.#pass = { iteration, sinceMs: elapsedMs, peakBytes: 0, lastMs };
     }
-    return elapsedMs - this.#lowestAtMs < STALL_MS;
+    this.#pass.peakBytes = Math.max(this.#pass.peakBytes, remainingBytes);
+    this.#recent = [...this.#recent.filter((one) => one.elapsedMs >= elapsedMs - WINDOW_MS), sample];
+  }
+
+  /**
+   * What remains goes up and down with every pass; what a pass begins with is what counts. A new low of that is
+   * progress, and so is a pass that is not over yet.
+   */
+  #getsNearer({ elapsedMs }: TransferSample): boolean {
+    const bandwidth = this.#recent.reduce((sum, one) => sum + one.bandwidthBytesPerSecond, 0) / this.#recent.length;
+    this.#bestBandwidth = Math.max(this.#bestBandwidth, bandwidth);
+    const peak = this.#recent.reduce((most, one) => Math.max(most, one.remainingBytes), this.#pass.peakBytes);
+    const newLow = peak < this.#lowestBytes * NEW_LOW;
+    if (newLow) this.#lowestBytes = peak;
+    if (newLow || bandwidth < this.#bestBandwidth * LINK_IN_TROUBLE) this.#lowestAtMs = elapsedMs;
+    return elapsedMs - this.#lowestAtMs < Math.max(STALL_MS, this.#pass.lastMs);
   }
 
   #stalled(sample: TransferSample): ConvergenceStep {
@@ -121,10 +130,6 @@ export class Convergence {
 
   #giveUp(sample: TransferSample, why: string): ConvergenceStep {
     return { kind: 'give-up', detail: `${why}: ${figuresOf(sample)}, may stand still for ${String(this.#downtimeMs)} ms` };
-  }
-
-  #average(of: (sample: TransferSample) => number): number {
-    return this.#recent.reduce((sum, sample) => sum + of(sample), 0) / Math.max(1, this.#recent.length);
   }
 }
 

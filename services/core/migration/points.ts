@@ -39,6 +39,7 @@ const OTHER_SCHEDULER_POINTS = [
   /** Around the transaction that gives a VM of a host that is proven off its next node. */
   'scheduler/recovery/placing',
   'scheduler/recovery/placed',
+  /** A node has given up a VM that it could not keep running; nobody has the right to run it yet. */
   'scheduler/relocation/left',
 ] as const;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Arming, ClusterOptions, Event, FenceAction, Leader, Migration, Network, Node, Vm } from '@lockstep/sdk/v1';
+import { Arming, ClusterOptions, Drain, Event, FenceAction, Leader, Migration, Network, Node, Vm } from '@lockstep/sdk/v1';
 import { LockstepError } from '../errors/catalogue.js';
 
 /** Consul takes 512 KiB; half of it leaves room for base64 and for the other operations of a transaction. */
@@ -81,6 +81,13 @@ export const networkCodec = codec<Network>(
   Network,
   (network) => ({ ...network, etag: '' }),
   (network, etag) => ({ ...network, etag }),
+);
+
+export const drainCodec = codec<Drain>(
+  'drain',
+  Drain,
+  (drain) => ({ ...drain, etag: '' }),
+  (drain, etag) => ({ ...drain, etag }),
 );
 
 export const optionsCodec = codec<ClusterOptions>(

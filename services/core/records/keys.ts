@@ -23,6 +23,8 @@ export const keys = {
   /** Holds what an earlier request with this ID created, so that a repeated one finds it. */
   request: (requestId: string) => `${ROOT}requests/${requestId}`,
   requests: `${ROOT}requests/`,
+  drains: `${ROOT}drains/`,
+  drain: (id: string) => `${ROOT}drains/${id}`,
   events: `${ROOT}events/`,
   event: (id: string) => `${ROOT}events/${id}`,
   /** Holds the store's index up to which the history of a kind was pruned: what was before can be missed. */

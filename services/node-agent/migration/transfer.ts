@@ -129,7 +129,8 @@ export class Transfer {
     if (error instanceof HypervisorError && (error.kind === 'down' || error.kind === 'deadline')) {
       return { kind: 'unknown', detail };
     }
-    const reason = this.#aborting ? 'CANCELLED' : 'TRANSFER_FAILED';
+    const refused = error instanceof HypervisorError && error.kind === 'refused';
+    const reason = this.#aborting ? 'CANCELLED' : refused ? 'HYPERVISOR_REFUSED' : 'TRANSFER_FAILED';
     this.parts.log.warn('the transfer failed', { reason, detail });
     return { kind: 'failed', reason, detail, guestRuns: await this.parts.guestRuns() };
   }

@@ -89,7 +89,7 @@ const bmcFileSchema = z
 
 /**
  * Reads the BMCs of all nodes. Refuses a file that anybody but its owner can read. Rejects with ConfigError, whose
- * message names no secret. A file that is changed later counts from the next start.
+ * message names no secret.
  */
 export async function loadBmcs(file: string | undefined, clock: Clock): Promise<Bmcs> {
   if (file === undefined) return noBmcs;

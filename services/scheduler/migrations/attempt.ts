@@ -17,6 +17,7 @@ import type { Agent } from '../orders.js';
 import { proofOf, type Proof } from '../recovery/proof.js';
 import type { Leading } from '../term.js';
 import type { Journal, OpenMigration } from './journal.js';
+import type { Word } from './persons-word.js';
 
 /** What has been told to the target so far; past `sent` nothing can be cancelled. */
 type CommitState = 'not-sent' | 'sent' | 'done';
@@ -44,6 +45,9 @@ export class Attempt {
   outcome: Partial<MigrationOutcome> = {};
   /** Why the lockstep was left; undefined while it goes as it should. */
   cause: { reason: Reason; detail: string } | undefined;
+  /** What a person said of it, until it is taken; see {@link hear}. */
+  word: Word | undefined;
+  #wake: () => void = () => undefined;
   /** Aborts when the attempt shall stop what it waits for and go back. */
   interrupted = new AbortController();
   readonly log: Logger;
@@ -166,6 +170,21 @@ export class Attempt {
     if (this.commit !== 'not-sent' || this.cancelRequested) return false;
     this.postCopy = true;
     return true;
+  }
+
+  /** A person's word, for whoever settles this; the one before it was not taken yet and lapses. */
+  hear(word: Word): void {
+    this.word?.refuse(new LockstepError('STORE_CONFLICT', 'somebody else has said something since'));
+    this.word = word;
+    this.#wake();
+  }
+
+  /** Resolves when a person has said something. */
+  heard(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+      if (this.word !== undefined) resolve();
+    });
   }
 
   /** There is no way back any more: a wish to stop cannot be granted, and what is waited for now is the end. */

@@ -28,11 +28,13 @@ export async function createMigration(
   leading: Leading,
   request: CreateMigrationRequest,
   priority = askedPriority(request),
+  /** Where the VM goes back to later. */
+  returnNode = '',
 ): Promise<Migration> {
   checkRequestId(request.requestId);
   const earlier = await earlierResult(leading.env, request.requestId, MIGRATIONS);
   if (earlier !== undefined) return earlier;
-  const migration = { ...plan(leading, request), priority };
+  const migration = { ...plan(leading, request), priority, returnNode };
   if (request.validateOnly) return migration;
   // Between the look at the open migrations and the write no other move of the same VM may slip in.
   leading.creating.add(migration.vmId);

@@ -215,9 +215,9 @@ export function unlocked<T extends { migrationId: string }>(placement: T | undef
   return placement === undefined ? {} : { placement: { ...placement, migrationId: '' } };
 }
 
-/** The VM's home once it is on its target. */
-export function homeAfter({ setHome, targetNode }: Migration): { homeNode?: string } {
-  return setHome ? { homeNode: targetNode } : {};
+/** Where the VM belongs once it is on its target, and where it goes back to later. */
+export function homeAfter({ setHome, targetNode, returnNode }: Migration): { homeNode?: string; returnNode: string } {
+  return setHome ? { homeNode: targetNode, returnNode } : { returnNode };
 }
 
 export const NO_OUTCOME = {

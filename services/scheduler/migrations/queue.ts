@@ -1,18 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-import { MigrationMode, MigrationState, type Migration } from '@lockstep/sdk/v1';
-import { LockstepError } from '../../core/errors/catalogue.js';
+import {
+  CompletionMethod,
+  EventSeverity,
+  MigrationMode,
+  MigrationState,
+  type Migration,
+  type ResolveMigrationRequest,
+} from '@lockstep/sdk/v1';
+import { invalidField, LockstepError } from '../../core/errors/catalogue.js';
 import { admit, type Limits } from '../../core/migration/admission.js';
 import { isCancellable, isTerminal } from '../../core/migration/transitions.js';
-import { sleep } from '../../platform/clock/clock.js';
+import { subjects } from '../../membership/events.js';
+import { sleep, withDeadline } from '../../platform/clock/clock.js';
 import type { Leading } from '../term.js';
 import { Attempt } from './attempt.js';
 import { Journal, stateName } from './journal.js';
 import { runLockstep } from './lockstep.js';
+import { wordOf } from './persons-word.js';
 import { settle } from './settle.js';
 import { runShutdownMove } from './shutdown-move.js';
+import { notTransferring, pauseForTransfer, switchToPostCopy } from './transfer.js';
 
 /** Until a migration that could not even be settled is looked at again. */
 const PAUSE_AFTER_TROUBLE_MS = 5_000;
+/** Both ends are asked anew before a person's word counts. */
+const WORD_TAKEN_LIMIT_MS = 60_000;
 
 /**
  * All open migrations of this term: those that wait, in order and within bounds, and those in hand. Built anew by every
@@ -74,12 +86,50 @@ export class MigrationQueue {
     return this.live(migration.record);
   }
 
-  /** Sends a migration back. Fails where it has ended, and where an order that cannot be taken back was given. */
-  private stop({ id, state, postCopy }: Migration): void {
-    if (isTerminal(state)) {
-      const name = stateName(state);
-      throw new LockstepError('MIGRATION_ENDED', `migration ${id} has ended: ${name}`, { migration: id, state: name });
+  /** Brings a transfer to its end by a person's wish. Resolves once the hypervisor has taken it. */
+  async complete(id: string, method: CompletionMethod): Promise<Migration> {
+    const { record } = this.journal.read(id).migration;
+    refuseEnded(record);
+    const attempt = this.attempts.get(id);
+    switch (method) {
+      case CompletionMethod.PAUSE:
+        if (attempt === undefined) throw notTransferring(id);
+        await pauseForTransfer(attempt);
+        break;
+      case CompletionMethod.POST_COPY:
+        if (attempt === undefined || record.state !== MigrationState.TRANSFERRING) throw notTransferring(id);
+        await switchToPostCopy(attempt);
+        break;
+      default:
+        throw invalidField('method', String(method), 'PAUSE or POST_COPY');
     }
+    await this.leading.events.emit({
+      severity: EventSeverity.INFO,
+      reason: 'MIGRATION_COMPLETION_ASKED',
+      message: `migration ${id}: a person had it completed by ${method === CompletionMethod.PAUSE ? 'a pause' : 'post-copy'}`,
+      subject: subjects.vm(record.vmId),
+      actor: 'operator',
+    });
+    return this.live(this.journal.read(id).migration.record);
+  }
+
+  /** Settles what the facts leave open by a person's word; resolves once it was held against newer facts and taken. */
+  async resolve(request: ResolveMigrationRequest): Promise<Migration> {
+    const { record } = this.journal.read(request.id).migration;
+    refuseEnded(record);
+    const word = wordOf(record, request);
+    const attempt = this.attempts.get(record.id);
+    if (attempt === undefined) throw new LockstepError('STORE_CONFLICT', 'it is in nobody\'s hands at this moment; ask again');
+    attempt.hear(word);
+    const wait = { what: 'newer facts', limitMs: WORD_TAKEN_LIMIT_MS };
+    await withDeadline(this.leading.env.clock, wait, () => word.taken);
+    return this.live(this.journal.read(record.id).migration.record);
+  }
+
+  /** Sends a migration back. Fails where it has ended, and where an order that cannot be taken back was given. */
+  private stop(record: Migration): void {
+    refuseEnded(record);
+    const { id, state, postCopy } = record;
     const stopped = isCancellable(state) && !postCopy && (this.attempts.get(id)?.giveUpLive('CANCELLED', 'cancelled by request') ?? true);
     if (stopped) return;
     const shutdown = state === MigrationState.SHUTTING_DOWN || state === MigrationState.STARTING;
@@ -175,6 +225,12 @@ export class MigrationQueue {
       return { migration: { state: MigrationState.ABORTED, reason: cause?.reason ?? 'INTERNAL', detail } };
     });
   }
+}
+
+function refuseEnded({ id, state }: Migration): void {
+  if (!isTerminal(state)) return;
+  const name = stateName(state);
+  throw new LockstepError('MIGRATION_ENDED', `migration ${id} has ended: ${name}`, { migration: id, state: name });
 }
 
 /** A migration that may go live begins so; whether it falls back is seen when the live attempt was undone. */

@@ -15,10 +15,11 @@ import { rulesOutLive } from '../../core/migration/fallback.js';
 import { decide, type MigrationFacts, type RecoveryAction } from '../../core/migration/recovery.js';
 import { isTerminal } from '../../core/migration/transitions.js';
 import type { Agent } from '../orders.js';
-import { pauseUntilProof, type Proof } from '../recovery/proof.js';
+import { pauseUntilNews, type Proof } from '../recovery/proof.js';
 import type { Attempt } from './attempt.js';
 import type { OpenMigration } from './journal.js';
 import { commitSource, completeLockstep, place, unlocked } from './lockstep.js';
+import { stopCopy, takeWord } from './persons-word.js';
 import { transfer } from './transfer.js';
 import { restartCold } from './cold.js';
 import { beginsShutdown, continueShutdownMove, obstacleAtTarget } from './shutdown-move.js';
@@ -47,7 +48,8 @@ export async function settle(attempt: Attempt): Promise<void> {
       attempt.log.warn(`not settled yet: ${error instanceof Error ? error.message : String(error)}`);
       if (error instanceof LockstepError && error.reason === 'NOT_LEADER') return;
     }
-    await pauseUntilProof(attempt.leading, [attempt.nodeOf(SOURCE), attempt.nodeOf(TARGET)], pauseMs);
+    const ends = [attempt.nodeOf(SOURCE), attempt.nodeOf(TARGET)];
+    await Promise.race([pauseUntilNews(attempt.leading, ends, pauseMs), attempt.heard()]);
   }
 }
 
@@ -72,7 +74,13 @@ async function goOn(attempt: Attempt, record: Migration): Promise<boolean> {
   const { facts, gone } = await seizeBoth(attempt);
   const action = decide(facts, attempt.cancelRequested || record.cancelRequested);
   attempt.log.info(`facts: source ${nameOfSource(facts.source)}, target ${nameOfTarget(facts.target)}: ${action}`);
-  await act(attempt, action, facts, gone);
+  const resolution = await takeWord(attempt, facts, action);
+  if (resolution === 'STOP_SOURCE' || resolution === 'STOP_TARGET') {
+    // What is left then is told by the facts of the next round.
+    await stopCopy(attempt, resolution === 'STOP_SOURCE' ? SOURCE : TARGET);
+    return false;
+  }
+  await act(attempt, resolution ?? action, facts, gone);
   return isTerminal(attempt.open().migration.record.state);
 }
 

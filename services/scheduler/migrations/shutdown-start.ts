@@ -2,7 +2,7 @@
 import { VmDesired, VmState, type MigrationRole, type VmReport } from '@lockstep/sdk/v1';
 import { isReason, LockstepError, type Reason } from '../../core/errors/catalogue.js';
 import { isTerminal } from '../../core/migration/transitions.js';
-import { pauseUntilProof, type Proof } from '../recovery/proof.js';
+import { pauseUntilNews, type Proof } from '../recovery/proof.js';
 import { causeOf, type Attempt } from './attempt.js';
 
 const APPLY_DEADLINE_MS = 15_000;
@@ -44,7 +44,7 @@ export async function untilItHolds(attempt: Attempt, role: MigrationRole): Promi
     const seen = await tellAndLook(attempt, role);
     if (seen.kind === 'holds') return seen.detail;
     if (seen.kind === 'failed' || env.clock.nowMs() >= untilMs) throw new StartFailed(seen.reason, seen.detail);
-    await pauseUntilProof(attempt.leading, [node], LOOK_EVERY_MS);
+    await pauseUntilNews(attempt.leading, [node], LOOK_EVERY_MS);
     term.ended.throwIfAborted();
   }
 }

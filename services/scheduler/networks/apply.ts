@@ -6,6 +6,7 @@ import { networksOf } from './networks.js';
 /** Longer than a node takes to make all its bridges. */
 const APPLY_DEADLINE_MS = 30_000;
 const RECHECK_EVERY_MS = 5_000;
+const GATHER_MS = 250;
 /** A node that could not be told is told again after this. */
 const PAUSE_AFTER_FAILURE_MS = 2_000;
 
@@ -33,7 +34,16 @@ export class NetworkAssignments {
       this.#tellAll();
     };
     networks.onChange(tellAll);
-    nodes.onChange(tellAll);
+    // Figures of some node change all the time: all that came together is looked at once.
+    let pending = false;
+    nodes.onChange(() => {
+      if (pending) return;
+      pending = true;
+      env.clock.after(GATHER_MS, () => {
+        pending = false;
+        tellAll();
+      });
+    });
     const recheck = (): void => {
       if (term.ended.aborted) return;
       this.#tellAll();

@@ -23,10 +23,15 @@ export function proofOf({ nodes }: Pick<Leading, 'nodes'>, node: string): Proof 
   };
 }
 
-/** Waits for `ms`, and no longer than until one of these nodes is proven off or the term ends. Never rejects. */
-export function pauseUntilProof({ env, nodes, term }: Leading, names: readonly string[], ms: number): Promise<void> {
-  const isProven = (name: string): boolean => proofOf({ nodes }, name) !== undefined;
-  const open = names.filter((name) => !isProven(name));
+/** Waits for `ms`, and no longer than until one of these nodes is proven off or answers again, or the term ends. Never rejects. */
+export function pauseUntilNews({ env, nodes, term }: Leading, names: readonly string[], ms: number): Promise<void> {
+  const before = new Map(names.map((name) => [name, newsOf({ nodes }, name)]));
+  const hasNews = (name: string): boolean => {
+    const { proven, answers } = newsOf({ nodes }, name);
+    const known = before.get(name);
+    // One that goes silent is no news: the question was asked of it just now.
+    return (proven && known?.proven !== true) || (answers !== undefined && answers !== known?.answers);
+  };
   return new Promise((resolve) => {
     const end = (): void => {
       timer.stop();
@@ -36,9 +41,16 @@ export function pauseUntilProof({ env, nodes, term }: Leading, names: readonly s
     };
     const timer = env.clock.after(ms, end);
     const unlisten = nodes.onChange(() => {
-      if (open.some(isProven)) end();
+      if (names.some(hasNews)) end();
     });
     term.ended.addEventListener('abort', end, { once: true });
     if (term.ended.aborted) end();
   });
+}
+
+/** `answers`: the life of the agent that can be asked now, with its hypervisor; undefined: it cannot. */
+function newsOf({ nodes }: Pick<Leading, 'nodes'>, name: string): { proven: boolean; answers: bigint | undefined } {
+  const view = nodes.node(name);
+  const ready = view?.connected === true && view.report?.node.ready === true;
+  return { proven: proofOf({ nodes }, name) !== undefined, answers: ready ? view.record.incarnation : undefined };
 }

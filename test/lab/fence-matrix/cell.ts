@@ -36,7 +36,7 @@ export interface Outcome {
   problems: string[];
 }
 
-const blank = (): Outcome => ({
+export const blank = (): Outcome => ({
   ending: 'nothing',
   state: '',
   reason: '',
@@ -64,7 +64,7 @@ export async function runCell(cluster: Cluster, cell: Cell): Promise<Outcome> {
     ({ victim, leads: outcome.leads } = await stage.chooseVictim(cluster));
     guest = await stage.startGuest(cluster, victim);
     await stage.prepareMode(cluster, victim, cell.mode);
-    await dies(cluster, cell, victim, guest, outcome);
+    await observeDeath(cluster, cell, victim, guest, outcome);
   } catch (error) {
     outcome.problems.push(wordOf(error));
   }
@@ -84,9 +84,10 @@ interface Seen {
   aliveAtMs: number;
 }
 
-async function dies(cluster: Cluster, cell: Cell, victim: HostLayout, guest: stage.Guest, outcome: Outcome): Promise<void> {
+/** Lets the host of the guest die, and writes what was seen into the outcome. */
+export async function observeDeath(cluster: Cluster, cell: Cell, victim: HostLayout, guest: stage.Guest, outcome: Outcome): Promise<void> {
   const { hosts } = cluster.lab;
-  const monitor = new Monitor(hosts.map((host) => serialFile(host, guest.name)));
+  const monitor = new Monitor(cluster.lab, guest.name);
   let seen: Seen = { action: undefined, vm: undefined, aliveAtMs: 0 };
   let atMs = Date.now();
   try {
@@ -94,7 +95,7 @@ async function dies(cluster: Cluster, cell: Cell, victim: HostLayout, guest: sta
     ({ atMs } = await stage.kill(cluster, victim, cell.death, cell.mode));
     seen = await watch(cluster, cell, { victim, guest, atMs, pids: before });
   } finally {
-    outcome.problems.push(...(await monitor.end(hosts.map(({ name }) => name))));
+    outcome.problems.push(...(await monitor.end()));
   }
   const victimFile = hosts.indexOf(victim);
   const first = monitor.growths.find(({ file, atMs: grown }) => file !== victimFile && grown >= atMs);

@@ -7,7 +7,6 @@ import {
   ensureImage,
   guestXml,
   openDisk,
-  serialFile,
   until,
   type Disk,
   type HostLayout,
@@ -61,11 +60,11 @@ export async function runCell(cluster: Cluster, cell: Cell): Promise<Outcome> {
     const [source, target] = cluster.lab.hosts.filter((host) => host !== leader);
     if (source === undefined || target === undefined) throw new Error('there are not enough hosts');
     guest = await startGuest(cluster, source);
-    const monitor = new Monitor(cluster.lab.hosts.map((host) => serialFile(host, guest?.name ?? '')));
+    const monitor = new Monitor(cluster.lab, guest.name);
     try {
       await story({ cluster, cell, outcome, stand, guest, scene: { lab: cluster.lab, guest: guest.name, leader, source, target } });
     } finally {
-      outcome.problems.push(...(await monitor.end(cluster.lab.hosts.map(({ name }) => name))));
+      outcome.problems.push(...(await monitor.end()));
     }
   } catch (error) {
     outcome.problems.push(error instanceof Error ? error.message : String(error));

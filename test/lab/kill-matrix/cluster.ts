@@ -3,7 +3,7 @@ import { connect, LeaderRole, MigrationState, VmState, type Lockstep, type Migra
 import { attemptVirsh, hostNamed, processesOf, serversOf, until, type HostLayout, type Lab } from '#lab';
 import { readFileSync } from 'node:fs';
 
-const ASK_MS = 3_000;
+const ASK_MS = 10_000;
 
 /** The cluster as a client sees it, and its hosts as libvirt and the kernel see them. */
 export class Cluster {

@@ -52,22 +52,24 @@ function print(results: Results): void {
 }
 
 /** What was run in all labs together. */
-function printAll(folder: string): void {
+function allResults(folder: string): Results {
   const files = readdirSync(folder).filter((name) => /^kill-matrix-.*\.json$/.test(name));
-  print(Object.assign({}, ...files.map((name) => readResults(join(folder, name)))) as Results);
+  return Object.assign({}, ...files.map((name) => readResults(join(folder, name)))) as Results;
 }
 
 async function main(options: Options): Promise<number> {
   const lab = layout({ ...process.env, LOCKSTEP_LAB: process.env['LOCKSTEP_LAB'] ?? 'lsk31' });
-  const file = join(lab.checkout, `test/dist/kill-matrix-${lab.name}.json`);
+  const folder = join(lab.checkout, 'test/dist');
+  const file = join(folder, `kill-matrix-${lab.name}.json`);
   const env = { ...process.env, XDG_CONFIG_HOME: join(lab.stateDir, 'context') };
   if (options.table) {
-    printAll(join(lab.checkout, 'test/dist'));
+    print(allResults(folder));
     return 0;
   }
   if (process.getuid?.() !== 0) throw new Error('the kill matrix runs on real parts, which needs root');
   const results: Results = options.resume ? readResults(file) : {};
-  const cells = chosen(options).filter((cell) => results[keyOf(cell)]?.problems.length !== 0);
+  const done = options.resume ? allResults(folder) : {};
+  const cells = chosen(options).filter((cell) => done[keyOf(cell)]?.problems.length !== 0);
   say(`${cells.length} cells to run`);
   const untilMs = options.minutes === undefined ? Infinity : performance.now() + options.minutes * 60_000;
   let failed = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
+import { serialFile, type Lab } from '#lab';
 
 /** A host's file was seen to have grown. */
 export interface Growth {
@@ -34,11 +35,13 @@ export class Monitor {
   #text = '';
   #growths: readonly Growth[] = [];
 
-  /** @param files - one for each host */
-  constructor(files: readonly string[]) {
-    // The built one: under a test runner this file is not.
-    const program = fileURLToPath(new URL('../../dist/lab/kill-matrix/monitor-process.js', import.meta.url).href.replace('/dist/dist/', '/dist/'));
-    this.#child = spawn(process.execPath, [program, ...files]);
+  constructor(
+    private readonly lab: Lab,
+    guest: string,
+  ) {
+    // The built one, also where a test runner runs this.
+    const program = join(lab.checkout, 'test/dist/lab/kill-matrix/monitor-process.js');
+    this.#child = spawn(process.execPath, [program, ...lab.hosts.map((host) => serialFile(host, guest))]);
     this.#child.stdout.on('data', (text: Buffer) => (this.#text += text.toString()));
     this.#exited = new Promise((resolve) => {
       this.#child.on('close', () => {
@@ -53,7 +56,7 @@ export class Monitor {
   }
 
   /** Ends it. Returns what is wrong by what it saw; empty where nothing is. */
-  async end(hosts: readonly string[]): Promise<string[]> {
+  async end(): Promise<string[]> {
     this.#child.kill('SIGTERM');
     await this.#exited;
     const lines = this.#text.trimEnd().split('\n');
@@ -71,7 +74,7 @@ export class Monitor {
     if (first !== undefined) {
       const around = growths
         .filter(({ atMs }) => Math.abs(atMs - first.atMs) < TOGETHER_MS)
-        .map(({ atMs, file }) => `${(atMs - first.atMs).toFixed(0)} ms ${hosts[file] ?? '?'}`);
+        .map(({ atMs, file }) => `${(atMs - first.atMs).toFixed(0)} ms ${this.lab.hosts[file]?.name ?? '?'}`);
       wrong.push(`two copies ran at a moment: ${around.join(', ')}`);
     }
     return wrong;

@@ -22,7 +22,7 @@ export class Desk {
   #asked = 0;
 
   constructor(plan: Partial<Plan> = {}) {
-    this.cluster = new Cluster(planOf(1, { nodes: 3, schedulers: 3, faults: [], ...plan }));
+    this.cluster = new Cluster({ ...planOf(1, { nodes: 3, schedulers: 3, faults: [] }), ...plan });
     this.life = new Life('desk', DESK, this.cluster.clock, { rate: 1, wallSkewMs: () => 0 });
   }
 

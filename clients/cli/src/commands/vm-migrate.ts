@@ -2,8 +2,9 @@
 import { randomUUID } from 'node:crypto';
 import { MigrationMode, type CreateMigrationRequest } from '@lockstep/sdk/v1';
 import { Option, type Command } from 'commander';
-import { addWaitOptions, bytesArgument, nameArgument, priorityArgument, type WaitOptions } from '../arguments.js';
+import { addWaitOptions, bytesArgument, durationArgument, nameArgument, priorityArgument, type WaitOptions } from '../arguments.js';
 import { checkSucceeded, followMigration } from '../follow.js';
+import { durationOfMs } from '../output/units.js';
 import { migrationView } from '../output/views/migration.js';
 import { present } from '../present.js';
 import { withCluster, type Work } from '../run.js';
@@ -15,6 +16,7 @@ interface MoveOptions extends WaitOptions {
   shutdown?: boolean;
   bandwidth?: bigint;
   priority: number;
+  transferDeadline?: number;
   dryRun?: boolean;
 }
 
@@ -65,6 +67,7 @@ function addMoveOptions(command: Command): Command {
     .addOption(new Option('--force-live', 'live or not at all: never shut it down').conflicts('shutdown'))
     .option('--shutdown', 'shut it down here and start it there')
     .option('--bandwidth <rate>', 'send at most this much per second, e.g. 100MiB', bytesArgument)
+    .addOption(new Option('--transfer-deadline <duration>', 'until when a live transfer must be at its end').argParser(durationArgument))
     .option('--priority <number>', 'the larger goes first among those that wait: -100 to 99', priorityArgument, 0)
     .addOption(new Option('--dry-run', 'only say what would be').conflicts('wait'));
   return addWaitOptions(command, 'the migration has ended', MIGRATION_LIMIT);
@@ -79,6 +82,7 @@ async function ask({ cluster, printer }: Work, terminal: Terminal, move: Move, o
     mode: modeOf(options),
     bandwidthLimitBytesPerSecond: options.bandwidth ?? 0n,
     priority: options.priority,
+    transferDeadline: options.transferDeadline === undefined ? undefined : durationOfMs(options.transferDeadline),
     validateOnly: options.dryRun ?? false,
   });
   const queued = present(migration, 'migration');

@@ -2,10 +2,11 @@
 import { randomUUID } from 'node:crypto';
 import type { Vm } from '@lockstep/sdk/v1';
 import { UndefineVmResponse } from '@lockstep/sdk/v1';
-import type { Command } from 'commander';
-import { addWaitOptions, nameArgument, type WaitOptions } from '../arguments.js';
+import { Option, type Command } from 'commander';
+import { addWaitOptions, durationArgument, nameArgument, type WaitOptions } from '../arguments.js';
 import { readDomainXml } from '../domain-xml.js';
 import { CommandError, ExitCode, usageError } from '../exit.js';
+import { durationOfMs } from '../output/units.js';
 import { placementView } from '../output/views/placement.js';
 import { vmView } from '../output/views/vm.js';
 import { allPages } from '../pages.js';
@@ -24,6 +25,10 @@ interface DefineOptions {
   node?: string;
   start?: boolean;
   dryRun?: boolean;
+  pauseBudget?: number;
+  postCopy?: boolean;
+  autoConverge: boolean;
+  transferDeadline?: number;
 }
 
 export function addVmCommands(program: Command, terminal: Terminal): void {
@@ -77,16 +82,29 @@ function addDefineCommand(vm: Command, terminal: Terminal): void {
     .argument('<file>', 'the XML, at most 256 KiB; - reads stdin')
     .option('--node <node>', 'assign it to this node, not to the best one', nameArgument)
     .option('--start', 'start it at once')
+    .addOption(new Option('--pause-budget <duration>', 'how long it may stand still at the end of a live move').argParser(durationArgument))
+    .option('--post-copy', 'a live move that does not converge may switch to post-copy')
+    .option('--no-auto-converge', 'it is never slowed down so that a live move converges')
+    .addOption(new Option('--transfer-deadline <duration>', 'until when a live move must have sent its memory').argParser(durationArgument))
     .option('--dry-run', 'only say what would be')
-    .action(async (file: string, { node = '', start = false, dryRun = false }: DefineOptions, command: Command) => {
+    .action(async (file: string, options: DefineOptions, command: Command) => {
+      const { node = '', start = false, dryRun = false } = options;
       const domainXml = await readDomainXml(file, terminal);
       await withCluster(terminal, command, async ({ cluster, printer }) => {
-        const request = { requestId: randomUUID(), spec: { domainXml }, node, start, validateOnly: dryRun };
+        const request = { requestId: randomUUID(), spec: { domainXml, ...limitsOf(options) }, node, start, validateOnly: dryRun };
         const defined = present((await cluster.scheduler.defineVm(request)).vm, 'VM');
         printer.row(vmView, defined);
         if (dryRun) terminal.err('dry run: nothing was changed\n');
       });
     });
+}
+
+function limitsOf({ pauseBudget, postCopy = false, autoConverge, transferDeadline }: DefineOptions) {
+  return {
+    pauseBudget: pauseBudget === undefined ? undefined : durationOfMs(pauseBudget),
+    allowPostCopy: postCopy,
+    migrationLimits: { autoConverge, deadline: transferDeadline === undefined ? undefined : durationOfMs(transferDeadline) },
+  };
 }
 
 function addPowerCommands(vm: Command, terminal: Terminal): void {

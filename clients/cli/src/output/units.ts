@@ -36,6 +36,11 @@ export function durationMs(duration: Duration | undefined): number | undefined {
   return duration === undefined ? undefined : Number(duration.seconds) * SECOND_MS + duration.nanos / 1e6;
 }
 
+/** The other way. */
+export function durationOfMs(ms: number): Duration {
+  return { seconds: BigInt(Math.floor(ms / SECOND_MS)), nanos: Math.round((ms % SECOND_MS) * 1e6) };
+}
+
 /** Milliseconds as two units at most: "0.4 ms", "148 ms", "3.2 s", "4m 12s", "2d 3h". */
 export function formatMs(ms: number): string {
   if (ms < 0) return `-${formatMs(-ms)}`;
