@@ -40,7 +40,7 @@ export const MISTAKES: Readonly<Record<string, Mutation>> = {
   },
   'commits without Finish': {
     file: 'node-agent/migration/target.js',
-    find: 'await this.#finish(open, cookie);',
+    find: 'await this.#finish(open, told);',
     replace: '',
   },
   'forgets that Finish was called': {
@@ -105,7 +105,7 @@ export const MISTAKES: Readonly<Record<string, Mutation>> = {
   },
   'lets a cancel through after the commit': {
     file: 'scheduler/migrations/attempt.js',
-    find: "if (this.commit !== 'not-sent')",
+    find: "if (this.commit !== 'not-sent' || this.postCopy)",
     replace: 'if (false)',
   },
   'drops what a watch tells': {

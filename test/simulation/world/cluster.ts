@@ -120,6 +120,7 @@ export class Cluster {
     this.store = new StoreSite(embedded, this.network, new Chance(`${seed}/store-illness`, this.clock), (life, ops) => {
       this.records.committed(ops, life);
     });
+    this.store.isPowered = (site) => this.rpc.isPowered(site);
     this.memoryLinks = createSimulatedNetwork({ bytesPerSecond: plan.linkBytesPerSecond });
     this.memoryLinks.observe((change) => {
       if (change.running || change.what !== 'spawned') {

@@ -34,6 +34,8 @@ export class StoreSite {
   /** Sessions by the site that made them, as far as they have not ended by themselves. */
   readonly sessions = new Map<string, string[]>();
   readonly #stale = new Map<string, Listing>();
+  /** Whether a machine has power; told by the cluster. */
+  isPowered: (site: string) => boolean = () => true;
 
   constructor(
     private readonly embedded: EmbeddedStore,
@@ -61,7 +63,8 @@ export class StoreSite {
           return id;
         }),
       renewSession: (session) => this.#write(life, () => base.renewSession(session, NO_SIGNAL)),
-      members: () => this.#read(life, () => base.members(NO_SIGNAL)),
+      members: () =>
+        this.#read(life, async () => (await base.members(NO_SIGNAL)).map(({ name }) => ({ name, alive: this.#isMember(name) }))),
       destroySession: (session) => this.#write(life, () => base.destroySession(session, NO_SIGNAL)),
     };
   }
@@ -72,6 +75,11 @@ export class StoreSite {
     if (session === undefined) return false;
     await this.embedded.driver('operator').destroySession(session, NO_SIGNAL);
     return true;
+  }
+
+  /** Membership is of machines, whatever their processes do: one counts as gone that has no power or cannot be heard. */
+  #isMember(site: string): boolean {
+    return this.isPowered(site) && !this.network.isCut(site, STORE) && !this.network.isCut(STORE, site);
   }
 
   async #txn(base: StoreDriver, life: Life, ops: readonly DriverOp[]): Promise<TxnResult> {
