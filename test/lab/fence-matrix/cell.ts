@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FenceActionState, type FenceAction, type Vm } from '@lockstep/sdk';
-import { serialFile, type HostLayout } from '#lab';
+import type { HostLayout } from '#lab';
 import type { Cluster } from '../kill-matrix/cluster.js';
 import { Monitor, togetherAt } from '../kill-matrix/monitor.js';
 import { expectedEnding, type Cell } from './cells.js';
