@@ -4,8 +4,9 @@ import { stringify } from 'yaml';
 import { bmcMode } from './bmc.js';
 import { credentialsOf, type DeviceName } from './bmc-device.js';
 import { consulPort } from './consul.js';
-import { writeWhole } from './files.js';
+import { readIfThere, writeWhole } from './files.js';
 import type { HostLayout, Lab } from './layout.js';
+import { watchdogDevice, watchdogSeconds } from './watchdog.js';
 
 export type ServiceName = 'node-agent' | 'scheduler' | 'fencer';
 
@@ -43,8 +44,19 @@ export function useOneNetwork(lab: Lab, alone: boolean): void {
   writeWhole(oneNetworkFile(lab), String(alone));
 }
 
+/** Network a carries the calls; b is where peers look for signs of life besides. */
+function furtherNetworks(lab: Lab, host: HostLayout): object {
+  if (readIfThere(oneNetworkFile(lab)) === 'true') return {};
+  return { further_addresses: [{ network: 'b', address: `${host.addresses.b}:${ports['node-agent']}` }] };
+}
+
+function selfFence(host: HostLayout): object {
+  if (bmcMode(host) !== 'watchdog') return {};
+  return { self_fence: { mode: 'watchdog', device: watchdogDevice(host), watchdog_seconds: watchdogSeconds } };
+}
+
 /** What a service is told besides. */
-function own(host: HostLayout, service: ServiceName): object {
+function own(lab: Lab, host: HostLayout, service: ServiceName): object {
   switch (service) {
     case 'node-agent':
       return {
@@ -52,6 +64,9 @@ function own(host: HostLayout, service: ServiceName): object {
         state_dir: join(host.dir, 'lockstep/state', service),
         hypervisor: { kind: 'libvirt', socket: '/run/libvirt/libvirt-sock', migration_address: host.addresses.a },
         bmc_file: bmcFileOf(host),
+        address_network: 'a',
+        ...furtherNetworks(lab, host),
+        ...selfFence(host),
       };
     case 'scheduler':
       return {};
@@ -65,6 +80,6 @@ function own(host: HostLayout, service: ServiceName): object {
 export function serviceConfigurations(lab: Lab, host: HostLayout, service: ServiceName): [file: string, text: string][] {
   return [
     [bmcFileOf(host), stringify(bmcFile(lab))],
-    [join(host.dir, 'lockstep', `${service}.yaml`), stringify({ ...common(lab, host, service), ...own(host, service) })],
+    [join(host.dir, 'lockstep', `${service}.yaml`), stringify({ ...common(lab, host, service), ...own(lab, host, service) })],
   ];
 }
