@@ -253,7 +253,8 @@ describe('ancestor 20: the leader dies in mid-fence', () => {
     const switched: string[] = [];
     const bmc = bmcs.get('h1');
     if (bmc === undefined) throw new Error('h1 has no BMC');
-    const { powerOff, powerOn } = bmc;
+    const powerOff = bmc.powerOff.bind(bmc);
+    const powerOn = bmc.powerOn.bind(bmc);
     bmc.powerOff = (call) => {
       switched.push('off');
       return powerOff(call);
