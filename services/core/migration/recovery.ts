@@ -86,7 +86,7 @@ export const RECOVERY_TABLE: Readonly<Record<SourceRow, Readonly<Record<TargetCo
  * Where the switch to post-copy was written down the target may run, and stand still, on memory of which a part is only at
  * the source. What this changes; everything else holds as above.
  */
-export const POST_COPY_TABLE: { readonly [R in SourceRow]?: { readonly [C in TargetColumn]?: RecoveryAction } } = {
+export const POST_COPY_TABLE: Readonly<Partial<Record<SourceRow, Readonly<Partial<Record<TargetColumn, RecoveryAction>>>>>> = {
   // The rest is on its way, or is not: nothing is torn apart before that is over.
   TRANSFERRING: { RUNNING: 'WAIT', MAYBE: 'COLD' },
   GONE_HEARD: { INCOMING: 'COLD' },

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import { EventSeverity, MigrationRole, MigrationState, type Migration, type ResolveMigrationRequest } from '@lockstep/sdk/v1';
+import type { MigrationRole} from '@lockstep/sdk/v1';
+import { EventSeverity, MigrationState, type Migration, type ResolveMigrationRequest } from '@lockstep/sdk/v1';
 import { durationOf } from '../../core/duration.js';
 import { invalidField, LockstepError } from '../../core/errors/catalogue.js';
 import type { MigrationFacts, RecoveryAction } from '../../core/migration/recovery.js';
