@@ -136,10 +136,10 @@ class AgentLife {
       timing,
       memory,
       stopped,
-      onJoined: async ({ vms, networks }) => {
+      onJoined: async ({ networks, ...records }) => {
         // Guests that are started next find their bridges; what cannot be made is shown and delays nobody for long.
         await this.#networks.apply(networks);
-        await assignFromRecords(parts, this.#reconciler, vms);
+        await assignFromRecords(parts, this.#reconciler, records);
       },
       onChange: changed,
     });

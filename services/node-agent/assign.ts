@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import { VmDesired, type Vm } from '@lockstep/sdk/v1';
+import { VmDesired } from '@lockstep/sdk/v1';
+import type { Joined } from './joining.js';
 import type { AgentParts } from './parts.js';
 import type { Reconciler } from './reconcile.js';
 import { wishOf } from './wishes.js';
@@ -8,15 +9,19 @@ import { wishOf } from './wishes.js';
  * What all records, read after joining, mean for this node: what belongs here, which notes are of migrations that were
  * closed meanwhile, and which copies have been superseded elsewhere.
  */
-export async function assignFromRecords(parts: AgentParts, reconciler: Reconciler, vms: readonly Vm[]): Promise<void> {
-  const elsewhere = new Map<string, bigint>();
+export async function assignFromRecords(
+  parts: AgentParts,
+  reconciler: Reconciler,
+  { vms, undefinedVms }: Pick<Joined, 'vms' | 'undefinedVms'>,
+): Promise<void> {
+  // An undefined VM had gone on elsewhere where its last placement epoch is higher than that of the copy here.
+  const elsewhere = new Map(undefinedVms);
   for (const vm of vms) {
     const { node = '', epoch = 0n, migrationId = '' } = vm.placement ?? {};
     await closeNotes(parts, vm.id, migrationId);
-    if (migrationId !== '') continue;
-    if (node !== parts.config.node) {
-      elsewhere.set(vm.id, epoch);
-    } else if (vm.desired !== VmDesired.UNMANAGED) {
+    // Also while it moves: neither end of the move holds a copy of a lower epoch than the record's.
+    if (node !== parts.config.node) elsewhere.set(vm.id, epoch);
+    else if (migrationId === '' && vm.desired !== VmDesired.UNMANAGED) {
       const { id: vmId, desired, spec } = vm;
       reconciler.assign(vmId, wishOf({ vmId, desired, placementEpoch: epoch, spec, from: 'record' }));
     }

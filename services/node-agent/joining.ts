@@ -2,7 +2,7 @@
 import { Node, NodeMode, type Network, type Vm } from '@lockstep/sdk/v1';
 import { LockstepError } from '../core/errors/catalogue.js';
 import { leaderCodec, migrationCodec, networkCodec, nodeCodec, vmCodec } from '../core/records/codec.js';
-import { keys, MAIN_NETWORK } from '../core/records/keys.js';
+import { keys, MAIN_NETWORK, nameOf } from '../core/records/keys.js';
 import type { Store } from '../platform/store/store.js';
 import type { AgentConfig } from './config.js';
 import type { DurableMemory } from './durable-memory.js';
@@ -17,6 +17,8 @@ export interface Joined {
   incarnation: bigint;
   /** All VMs, read after the joining: whatever they entitle to holds until somebody takes it back from this agent. */
   vms: Vm[];
+  /** Of VMs that were undefined: the last placement epoch of each, by UUID. */
+  undefinedVms: ReadonlyMap<string, bigint>;
   /** All networks. */
   networks: Network[];
 }
@@ -45,9 +47,18 @@ export async function join(input: JoinInput): Promise<Joined> {
   const vms = entries.map(({ value, index }) => vmCodec.decode(value, index));
   const listed = await store.list(keys.networks, CONSISTENT);
   const networks = listed.entries.map(({ value, index }) => networkCodec.decode(value, index));
+  const undefinedVms = await lastEpochsOfUndefined(store, vms);
   if (memory.fresh && incarnation > 1n) await recallMigrations(input, vms);
   await memory.keep();
-  return { incarnation, vms, networks };
+  return { incarnation, vms, undefinedVms, networks };
+}
+
+/** The last placement epoch of each VM that was undefined, by UUID: a copy of it may be left where nobody could be told. */
+async function lastEpochsOfUndefined(store: Store, vms: readonly Vm[]): Promise<Map<string, bigint>> {
+  const { entries } = await store.list(keys.vmEpochs, CONSISTENT);
+  const epochs = new Map(entries.map(({ key, value }) => [nameOf(key), BigInt(value)]));
+  for (const { id } of vms) epochs.delete(id);
+  return epochs;
 }
 
 async function writeNode(input: JoinInput): Promise<bigint> {

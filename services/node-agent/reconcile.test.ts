@@ -237,6 +237,29 @@ describe('an agent that starts', () => {
     expect(a.host.guests()).toEqual([]);
     expect(await report()).toBeUndefined();
   });
+
+  it('destroys such a copy also while the VM moves on between two others', async () => {
+    await leader.apply(a, 1n);
+    await bed.clock.advance(2_000);
+    await a.kill();
+    await bed.record({ node: 'b', epoch: 2n, migrationId: 'm' });
+    await a.restart();
+    await bed.clock.advance(10_000);
+    expect(a.host.guests()).toEqual([]);
+  });
+
+  it.each([
+    [2n, 'removes a copy of a VM that went on elsewhere and was undefined there', 0],
+    [1n, 'keeps one that is as new as the last that anybody had of an undefined VM', 1],
+  ])('with last epoch %d %s', async (lastEpoch, _what, left) => {
+    await leader.apply(a, 1n);
+    await bed.clock.advance(2_000);
+    await a.kill();
+    await bed.undefine(lastEpoch);
+    await a.restart();
+    await bed.clock.advance(10_000);
+    expect(a.host.guests()).toHaveLength(left);
+  });
 });
 
 describe('a domain that is not ours', () => {

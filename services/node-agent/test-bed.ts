@@ -246,6 +246,14 @@ export class TestBed {
     await this.store.txn([{ op: 'set', key: keys.vm(vm.id), value: vmCodec.encode(vm) }]);
   }
 
+  /** Removes the VM's record as the Scheduler would, which keeps the last placement epoch. */
+  async undefine(lastEpoch: bigint): Promise<void> {
+    await this.store.txn([
+      { op: 'delete', key: keys.vm(VM) },
+      { op: 'set', key: keys.vmEpoch(VM), value: lastEpoch.toString() },
+    ]);
+  }
+
   async nodeRecord(name: string): Promise<Node | undefined> {
     const entry = await this.store.get(keys.node(name));
     return entry === undefined ? undefined : nodeCodec.decode(entry.value, entry.index);

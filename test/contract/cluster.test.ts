@@ -260,8 +260,8 @@ describe('bad input changes nothing (INV-7)', () => {
   });
 
   it('a method that is not built says so by its name', async () => {
-    const error = await refusal(lockstep.scheduler.createDrain({ node: 'n1' }));
-    expect(error).toMatchObject({ reason: 'NOT_IMPLEMENTED', metadata: { method: 'lockstep.v1.SchedulerService/CreateDrain' } });
+    const error = await refusal(lockstep.scheduler.adoptVm({ node: 'n1' }));
+    expect(error).toMatchObject({ reason: 'NOT_IMPLEMENTED', metadata: { method: 'lockstep.v1.SchedulerService/AdoptVm' } });
   });
 
   it('a page token of another list, a request ID that is none', async () => {

@@ -8,6 +8,7 @@ import { run } from './world/run.js';
 const FOUND: [seed: number, mistake: string][] = [
   [1, 'a store that did not answer a read was INTERNAL to the caller'],
   [6, 'a cancel that waited for its turn changed a migration that had ended meanwhile'],
+  [9, 'a host that came back kept the definition of a VM that had gone on elsewhere, and moved just then'],
   [14, 'Abort(source) insisted on a connection that a restarted hypervisor had lost'],
   [22, 'an opening write with an unknown outcome left a migration that nobody had in hand'],
   [63, 'a closing write with an unknown outcome was repeated, and changed the closed record'],

@@ -80,16 +80,16 @@ function killAt(wanted: string): (process: Process, point: string, cluster: Clus
 }
 
 const POINTS = [
-  'scheduler/shutting-down',
+  'scheduler/journal/shutting-down',
   'agent/reconcile/ask-shutdown',
   'agent/give-up/floored',
   'agent/give-up/destroyed',
-  'scheduler/source-stopped',
-  'scheduler/rehomed',
+  'scheduler/step/stop-source',
+  'scheduler/journal/starting',
   'agent/apply/noted',
   'agent/reconcile/define',
   'agent/reconcile/start',
-  'scheduler/started',
+  'scheduler/step/start-target',
 ];
 
 describe('a move by shutdown', () => {
@@ -111,8 +111,8 @@ describe('a move by shutdown', () => {
 
   it('goes back to its source when its target goes away before it was told anything', async () => {
     const { cluster, moved } = await scene((_process, point, { agents }) => {
-      if (point === 'scheduler/shutting-down') agents[1]?.losePower();
-      if (point === 'scheduler/rehomed') bootLater(cluster);
+      if (point === 'scheduler/journal/shutting-down') agents[1]?.losePower();
+      if (point === 'scheduler/journal/starting') bootLater(cluster);
     });
     const ended = await moved();
     expect(ended).toMatchObject({ state: MigrationState.FAILED, reason: 'NODE_NOT_READY' });
@@ -123,7 +123,7 @@ describe('a move by shutdown', () => {
   it('waits for a target that went away once it may have been told, and says so meanwhile', async () => {
     let waited: string | undefined;
     const { cluster, moved } = await scene((_process, point, { agents, clock, records }) => {
-      if (point !== 'scheduler/rehomed') return;
+      if (point !== 'scheduler/journal/starting') return;
       agents[1]?.losePower();
       clock.after(AWAY_MS, () => {
         waited = records.open()[0]?.waitingReason;
