@@ -5,6 +5,14 @@ import { defineConfig } from 'vitest/config';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const exclude = ['**/node_modules/**', '**/dist/**', '**/gen/**'];
 
+/** Of the lab's tests those that wait for minutes, as hosts may be silent for as long: by command. */
+const long = [
+  'test/lab/fence-shows/**/*.test.ts',
+  'test/lab/agent-faults.test.ts',
+  'test/lab/fence-lab.test.ts',
+  'test/lab/convergence.test.ts',
+];
+
 /** One project per kind of test: what each needs of the machine differs, and so do its limits. */
 export default defineConfig({
   test: {
@@ -51,7 +59,7 @@ export default defineConfig({
         test: {
           name: 'lab',
           include: ['test/lab/**/*.test.ts'],
-          exclude: [...exclude, 'test/lab/fence-shows/**'],
+          exclude: [...exclude, ...long],
           globalSetup: ['test/lab/mesh-setup.ts'],
           testTimeout: 300_000,
           hookTimeout: 600_000,
@@ -61,9 +69,8 @@ export default defineConfig({
       {
         root,
         test: {
-          // By command: each of them lets hosts be silent for as long as hosts may be.
-          name: 'shows',
-          include: ['test/lab/fence-shows/**/*.test.ts'],
+          name: 'lab-long',
+          include: long,
           exclude,
           globalSetup: ['test/lab/mesh-setup.ts'],
           testTimeout: 900_000,

@@ -153,6 +153,7 @@ describe('maintenance', () => {
     await lockstep.scheduler.setMaintenance({ node: 'n1', enabled: true, reason: 'a new fan' });
     await expect.poll(async () => (await recordOf(vm.id)).placement, WAIT).not.toMatchObject({ node: 'n1' });
     await expect.poll(async () => (await recordOf(wanderer.id)).placement, WAIT).not.toMatchObject({ node: 'n1' });
+    await expect.poll(async () => (await recordOf(vm.id)).placement?.migrationId, WAIT).toBe('');
     const refused = await lockstep.scheduler.createMigration({ vm: vm.id, targetNode: 'n1' }).catch((error: unknown) => error);
     expect(refused).toMatchObject({ reason: 'NODE_NOT_READY' });
     // Its owner sends one of them on: that is where it belongs now.

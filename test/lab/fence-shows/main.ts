@@ -3,6 +3,6 @@
 import { spawnSync } from 'node:child_process';
 import { layout } from '#lab';
 
-const argv = ['run', '--config', 'test/vitest.config.ts', '--project', 'shows', ...process.argv.slice(2)];
+const argv = ['run', '--config', 'test/vitest.config.ts', '--project', 'lab-long', 'test/lab/fence-shows', ...process.argv.slice(2)];
 const { status } = spawnSync('node_modules/.bin/vitest', argv, { cwd: layout().checkout, stdio: 'inherit' });
 process.exitCode = status ?? 1;

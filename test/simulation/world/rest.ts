@@ -37,12 +37,21 @@ export class RestChecker {
     });
   }
 
-  #vm({ id, name, desired, placement }: Vm): string[] {
+  /** INV-2 holds where there is room: a node that cannot start a VM for want of memory says so, and tries as often as the VM's policy wants. */
+  #hasRoom(node: string, memoryBytes: bigint): boolean {
+    const host = this.cluster.agents.find(({ name }) => name === node)?.host;
+    if (host === undefined) return false;
+    const takenBytes = host.guests().reduce((sum, guest) => sum + guest.memoryBytes, 0);
+    return BigInt(takenBytes) + memoryBytes <= host.info.memoryBytes;
+  }
+
+  #vm({ id, name, desired, placement, spec }: Vm): string[] {
     const on = this.cluster.guests.runningOn(id);
     const unrest: string[] = [];
     if (placement === undefined) return [`${name} has no placement`];
     if (placement.migrationId !== '') unrest.push(`${name} is locked by migration ${placement.migrationId.slice(-6)}`);
-    if (desired === VmDesired.RUNNING && on.join() !== placement.node) {
+    const waitsForRoom = on.length === 0 && !this.#hasRoom(placement.node, spec?.memoryBytes ?? 0n);
+    if (desired === VmDesired.RUNNING && on.join() !== placement.node && !waitsForRoom) {
       unrest.push(`${name} shall run on ${placement.node} and runs on ${on.length === 0 ? 'no host' : on.join()}`);
     }
     if (desired === VmDesired.STOPPED && on.length > 0) unrest.push(`${name} shall be stopped and runs on ${on.join()}`);
