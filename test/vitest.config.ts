@@ -11,6 +11,8 @@ const long = [
   'test/lab/agent-faults.test.ts',
   'test/lab/fence-lab.test.ts',
   'test/lab/convergence.test.ts',
+  'test/lab/fence-matrix.test.ts',
+  'test/lab/kill-matrix.test.ts',
 ];
 
 /** One project per kind of test: what each needs of the machine differs, and so do its limits. */
