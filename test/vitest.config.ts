@@ -13,6 +13,7 @@ const long = [
   'test/lab/convergence.test.ts',
   'test/lab/fence-matrix.test.ts',
   'test/lab/kill-matrix.test.ts',
+  'test/lab/lockstep-shows/**/*.test.ts',
 ];
 
 /** One project per kind of test: what each needs of the machine differs, and so do its limits. */
