@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
+/** Vitest by itself leaves one core unused, which on two is half of the machine. */
+const cores = availableParallelism();
 const root = fileURLToPath(new URL('..', import.meta.url));
 const exclude = ['**/node_modules/**', '**/dist/**', '**/gen/**'];
 
@@ -27,6 +30,7 @@ export default defineConfig({
           include: ['services/**/*.test.ts', 'clients/**/*.test.ts', 'deploy/**/*.test.ts', 'test/tidy/**/*.test.ts'],
           exclude,
           testTimeout: 20_000,
+          maxWorkers: cores,
         },
       },
       {
@@ -37,6 +41,8 @@ export default defineConfig({
           exclude,
           testTimeout: 60_000,
           hookTimeout: 120_000,
+          // They wait for processes of their own most of the time.
+          maxWorkers: 2 * cores,
         },
       },
       {
@@ -46,6 +52,7 @@ export default defineConfig({
           include: ['test/simulation/**/*.test.ts'],
           exclude,
           testTimeout: 300_000,
+          maxWorkers: cores,
         },
       },
       {
