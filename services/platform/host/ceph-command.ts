@@ -58,8 +58,9 @@ export function createCephCommand({ clock, configFile, user = 'admin', program =
     async report(call) {
       if (!(await isThere(configFile))) return undefined;
       try {
-        const [dump, state] = await Promise.all([ask(['osd', 'dump'], call), ask(['status'], call)]);
-        return reportOf(dump, state);
+        // One after the other: where the first is not answered, the second need not be asked.
+        const dump = await ask(['osd', 'dump'], call);
+        return reportOf(dump, await ask(['status'], call));
       } catch (error) {
         if (error instanceof CannotRun) return undefined;
         throw error;
