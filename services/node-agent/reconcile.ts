@@ -211,6 +211,7 @@ export class Reconciler {
         worker.known = { state: VmState.STARTING, reason: '', detail: 'being started' };
         this.onChange();
         await hypervisor.start(vmId, { deadlineMs: CALL_MS.start });
+        worker.started(this.parts.env.clock.nowMs());
         worker.known = undefined;
         return;
       case 'ask-shutdown': {

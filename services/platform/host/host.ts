@@ -8,6 +8,10 @@ export interface HostMemory {
   totalBytes: bigint;
   freeBytes: bigint;
   availableBytes: bigint;
+  /** Set aside as huge pages of any size: a part of all RAM, and never available. */
+  hugepagesTotalBytes: bigint;
+  /** Of these, what nobody has taken. */
+  hugepagesFreeBytes: bigint;
 }
 
 /** The hypervisor's host beside libvirt: what /proc, bridges and storage tell. */

@@ -36,7 +36,8 @@ export function createSimulatedHost(options: SimulatedHostOptions): Host {
     memory: () => {
       const left = totalBytes - ownBytes - usedByGuestsBytes();
       const freeBytes = left > 0n ? left : 0n;
-      return Promise.resolve({ totalBytes, freeBytes, availableBytes: freeBytes });
+      const noHugepages = { hugepagesTotalBytes: 0n, hugepagesFreeBytes: 0n };
+      return Promise.resolve({ totalBytes, freeBytes, availableBytes: freeBytes, ...noHugepages });
     },
     load: () => Promise.resolve(load()),
   };
