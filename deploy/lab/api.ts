@@ -7,6 +7,8 @@ import type { Lab } from './layout.js';
 // The lab for programs: tests, the demo and the benchmarks.
 
 export { bmcMode, setBmcMode } from './bmc.js';
+export { attemptCeph, ceph, cephDaemons, cephState, signalCeph, type CephDaemon } from './ceph.js';
+export { rbdDisk, rbdGenerationOf, rbdLocks, removeRbdDisk, type RbdDisk, type RbdLock } from './rbd.js';
 export { chassisPower, credentialsOf, ipmiPort, type DeviceName } from './bmc-device.js';
 export { bmcModeNames, bmcModes, type BmcMode } from './bmc-modes.js';
 export { consulLeader, consulPort } from './consul.js';

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { bmcMode } from './bmc.js';
 import { credentialsOf, type DeviceName } from './bmc-device.js';
+import { agentUser, hostCephConfigFile } from './ceph-files.js';
 import { consulPort } from './consul.js';
 import { readIfThere, writeWhole } from './files.js';
 import type { HostLayout, Lab } from './layout.js';
@@ -88,6 +89,8 @@ function own(lab: Lab, host: HostLayout, service: ServiceName): object {
         state_dir: join(host.dir, 'lockstep/state', service),
         hypervisor: { kind: 'libvirt', socket: '/run/libvirt/libvirt-sock', migration_address: host.addresses.a },
         bmc_file: bmcFileOf(host),
+        ceph_config_file: hostCephConfigFile(host),
+        ceph_user: agentUser,
         address_network: 'a',
         ...furtherNetworks(lab, host),
         ...selfFence(host),

@@ -3,6 +3,7 @@ import type { NodeAgentServiceImplementation } from '@lockstep/sdk/v1';
 import { silentMetrics } from '../platform/metrics/metrics.js';
 import type { AgentEnv } from '../platform/env.js';
 import type { Timer } from '../platform/clock/clock.js';
+import { Adoption } from './adoption.js';
 import { assignFromMemory, assignFromRecords } from './assign.js';
 import { BmcChecks } from './bmc-checks.js';
 import { DEFAULT_TIMING, type AgentConfig } from './config.js';
@@ -171,6 +172,7 @@ class AgentLife {
       presence: this.#presence,
       watchers: this.#watchers,
       vmOrders,
+      adoption: new Adoption(parts, this.#reconciler, vmOrders),
       source,
       target,
       facts,

@@ -12,6 +12,7 @@ import { invalidField } from '../core/errors/catalogue.js';
 import { checkNetwork } from '../core/networks/check.js';
 import { implement } from '../platform/rpc/implement.js';
 import { durationOf, milliseconds } from '../core/duration.js';
+import type { Adoption } from './adoption.js';
 import type { BmcChecks } from './bmc-checks.js';
 import type { FactsReader } from './facts-reader.js';
 import type { SourceRole } from './migration/source.js';
@@ -31,6 +32,7 @@ export interface ServiceParts {
   presence: NodePresence;
   watchers: Watchers;
   vmOrders: VmOrders;
+  adoption: Adoption;
   source: SourceRole;
   target: TargetRole;
   facts: FactsReader;
@@ -47,7 +49,7 @@ const PROBE_LIMIT_MS = 2_000;
 
 /** NodeAgentService: checks who speaks and what about, then lets the VM's queue work it. */
 export function agentService(agent: ServiceParts): NodeAgentServiceImplementation {
-  const { parts, presence, watchers, vmOrders, source, target, facts } = agent;
+  const { parts, presence, watchers, vmOrders, adoption, source, target, facts } = agent;
   const { guard, queues } = parts;
 
   /** An order on one VM, in its turn; a newer leader that spoke meanwhile makes it void. */
@@ -116,6 +118,10 @@ export function agentService(agent: ServiceParts): NodeAgentServiceImplementatio
 
     async giveUp({ header, order }) {
       return { facts: await inTurn('GiveUp', header, order, { migration: false }, (vm) => vmOrders.giveUp(vm)) };
+    },
+
+    async adoptVm({ header, order, validateOnly }) {
+      return inTurn('AdoptVm', header, order, { migration: false }, (ordered) => adoption.adopt(ordered, validateOnly));
     },
 
     async prepare(request) {

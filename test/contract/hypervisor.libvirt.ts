@@ -78,6 +78,10 @@ function testHost(lab: Lab, host: HostLayout): TestHost {
     pause: async (guest) => {
       await virsh(host, ['suspend', guest.uuid]);
     },
+    setAutostart: async ({ uuid }) => {
+      await virsh(host, ['autostart', uuid]);
+    },
+    autostarts: async ({ uuid }) => /^Autostart: +enable$/m.test(await virsh(host, ['dominfo', uuid])),
     freeze: (guest) => signal(processOf(guest), 'SIGSTOP'),
     thaw: (guest) => signal(processOf(guest), 'SIGCONT'),
     killDaemon: () => killPart(host, libvirtd.name),

@@ -14,6 +14,9 @@ export interface TestHost {
   connect(): Hypervisor;
   /** The user of a guest pauses it, behind the agent's back. */
   pause(guest: TestGuest): Promise<void>;
+  /** The user of a guest has it start by itself when its host boots. */
+  setAutostart(guest: TestGuest): Promise<void>;
+  autostarts(guest: TestGuest): Promise<boolean>;
   /** Stops the guest's whole process, and lets it go on. */
   freeze(guest: TestGuest): Promise<void>;
   thaw(guest: TestGuest): Promise<void>;

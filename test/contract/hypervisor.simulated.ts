@@ -37,6 +37,8 @@ function testHost(host: SimulatedHost): TestHost {
     name: host.name,
     connect: () => host.hypervisor(),
     pause: ({ uuid }) => done(() => { host.pauseGuest(uuid); }),
+    setAutostart: ({ uuid }) => done(() => { host.setAutostart(uuid); }),
+    autostarts: ({ uuid }) => Promise.resolve(host.autostarts(uuid)),
     freeze: ({ uuid }) => done(() => { host.guest(uuid)?.freeze(true); }),
     thaw: ({ uuid }) => done(() => { host.guest(uuid)?.freeze(false); }),
     killDaemon: () => done(() => { host.killDaemon(); }),

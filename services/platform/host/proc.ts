@@ -34,15 +34,18 @@ export interface ProcHostOptions {
   clock: Clock;
   /** Ceph's own place for it unless told. */
   cephConfigFile?: string | undefined;
+  /** `admin` unless told. */
+  cephUser?: string | undefined;
   procFolder?: string;
 }
 
 const CEPH_CONFIG_FILE = '/etc/ceph/ceph.conf';
 
 /** The machine this process runs on. */
-export function createProcHost({ clock, cephConfigFile = CEPH_CONFIG_FILE, procFolder = '/proc' }: ProcHostOptions): Host {
+export function createProcHost(options: ProcHostOptions): Host {
+  const { clock, cephConfigFile = CEPH_CONFIG_FILE, cephUser, procFolder = '/proc' } = options;
   return {
-    ceph: createCephCommand({ clock, configFile: cephConfigFile }),
+    ceph: createCephCommand({ clock, configFile: cephConfigFile, user: cephUser }),
     links: createIpLinks({ clock }),
     consoles: systemConsoles,
     memory: async () => parseMeminfo(await readFile(join(procFolder, 'meminfo'), 'utf8')),

@@ -186,6 +186,8 @@ export interface Hypervisor {
   define(xml: string, call: CallLimit): Promise<Domain>;
   /** Writes the placement epoch into the definition and, where it runs, into the running copy. */
   stampEpoch(uuid: string, placementEpoch: bigint, call: CallLimit): Promise<void>;
+  /** From now on it is started only by `start`, never by the hypervisor itself when its host boots. */
+  disableAutostart(uuid: string, call: CallLimit): Promise<void>;
   /** Fails with `locked` where a copy elsewhere holds the lock of an image that it writes to. */
   start(uuid: string, call: CallLimit): Promise<void>;
   /** Asks the guest to shut down; whether it does is its own affair. */

@@ -42,6 +42,8 @@ export class SimulatedMachine {
   readonly guests = new Map<string, SimulatedGuest>();
   /** By UUID; they survive a loss of power. */
   readonly definitions = new Map<string, string>();
+  /** UUIDs of those that start by themselves when the host boots. */
+  readonly autostarting = new Set<string>();
 
   readonly #lastEnd = new Map<string, EndReason>();
   /** UUIDs whose guest a migration has hold of: nobody else may change it. */
@@ -135,8 +137,14 @@ export class SimulatedMachine {
     this.#changed(uuid, 'stamped');
   }
 
+  disableAutostart(uuid: string): void {
+    if (this.find(uuid) === undefined) raiseGone(uuid);
+    this.autostarting.delete(uuid);
+  }
+
   undefine(uuid: string): void {
     this.#refuseHeld(uuid);
+    this.autostarting.delete(uuid);
     if (this.definitions.delete(uuid)) this.#changed(uuid, 'undefined');
   }
 
@@ -233,6 +241,11 @@ export class SimulatedMachine {
 
   release(uuid: string): void {
     this.#held.delete(uuid);
+  }
+
+  /** The host has booted. */
+  autostart(): void {
+    for (const uuid of this.autostarting) this.start(uuid);
   }
 
   /** Power is gone: every process with it. */
