@@ -94,6 +94,7 @@ export const CATALOGUE = {
   TRANSFER_FAILED: { status: 'FAILED_PRECONDITION', hint: 'lockstep migration show {migration}' },
   HYPERVISOR_DOWN: { status: 'UNAVAILABLE', hint: 'systemctl status libvirtd' },
   HYPERVISOR_REFUSED: { status: 'FAILED_PRECONDITION', hint: '' },
+  STORAGE_LOCKED: { status: 'UNAVAILABLE', hint: 'lockstep vm show {vm}' },
   HYPERVISOR_FAILED: { status: 'INTERNAL', hint: '' },
   NOT_JOINED: { status: 'UNAVAILABLE', hint: 'lockstep node list' },
 
