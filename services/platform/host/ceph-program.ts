@@ -35,7 +35,8 @@ export async function runCeph(
   { program, words, limitMs: ownLimitMs, alsoFine = [] }: CephQuestion,
   { deadlineMs, signal }: CallLimit,
 ): Promise<string> {
-  const what = `${program.split('/').at(-1) ?? program} ${words.join(' ')}`;
+  const options = words.findIndex((word) => word.startsWith('--'));
+  const what = [program.split('/').at(-1) ?? program, ...words.slice(0, options < 0 ? words.length : options)].join(' ');
   const limitMs = Math.min(deadlineMs, ownLimitMs);
   let output: ProgramOutput;
   try {
