@@ -68,7 +68,10 @@ export function createFencerApi(env: Env, desk: () => FencerDesk | undefined): F
       }),
     async *watchFenceActions({ resumeToken }, { signal }) {
       const { leading } = led();
-      const from = indexOfToken(KIND, resumeToken, { prunedUpTo: 0n, complete: leading.actions.completeIndex });
+      const from = indexOfToken(KIND, resumeToken, {
+        prunedUpTo: leading.prunedUpTo.get(KIND) ?? 0n,
+        complete: leading.actions.completeIndex,
+      });
       const options = { signals: [signal, leading.term.ended], from };
       for await (const { snapshot, changed, index } of watchMessages(env.clock, source(leading), options)) {
         yield WatchFenceActionsResponse.create({ snapshot, changed, resumeToken: tokenOf(KIND, index) });

@@ -63,6 +63,8 @@ export interface FencerLeading {
   arming: RecordCache<Arming>;
   settings: FencingSettings;
   startedAtMs: number;
+  /** By kind of record: the index up to which its history was pruned. */
+  prunedUpTo: Map<string, bigint>;
   /** Tells people what happened; never fails. */
   tell: (happening: Happening) => Promise<void>;
 }

@@ -6,6 +6,7 @@ import { JUDGEMENT_LIMITS } from '../core/judgement/facts.js';
 import { armingCodec, fenceActionCodec } from '../core/records/codec.js';
 import { keys } from '../core/records/keys.js';
 import { createEventLog } from '../membership/events.js';
+import { keepBounded, readPruned } from '../membership/history.js';
 import { createLedger } from '../membership/ledger.js';
 import type { Term } from '../membership/leadership.js';
 import { createNodeStreams } from '../membership/node-streams.js';
@@ -13,6 +14,7 @@ import { heardEpochOf } from '../membership/overtaken.js';
 import { RecordCache } from '../membership/record-cache.js';
 import type { FencerEnv } from '../platform/env.js';
 import { Acting } from './actions/acting.js';
+import { fenceActionHistory } from './actions/history.js';
 import { FenceJournal } from './actions/journal.js';
 import type { FencerDesk } from './api.js';
 import { BMC_ROUND_TIMINGS, BmcRounds } from './bmc-rounds.js';
@@ -86,12 +88,14 @@ export async function openTerm(env: FencerEnv, term: Term, config: Required<Fenc
     arming: new RecordCache(keys.arming, armingCodec, env.log.child('arming')),
     settings: settingsOf(config.fencing),
     startedAtMs: env.clock.nowMs(),
+    prunedUpTo: await readPruned(env),
     tell: (told) => events.emit(told),
   };
   await Promise.all([leading.actions.open(env.store, term.ended), leading.arming.open(env.store, term.ended)]);
   const journal = new FenceJournal(leading);
   const acting = new Acting(leading, journal);
   countFencing(leading);
+  keepBounded(leading, fenceActionHistory(leading));
   return {
     desk: { leading, journal },
     run: async () => {

@@ -10,6 +10,8 @@ export interface CephCommandOptions {
   clock: Clock;
   /** Without this file the host has no Ceph. */
   configFile: string;
+  /** Whom to speak as; `admin`, as Ceph itself has it, unless told. */
+  user?: string | undefined;
   /** The program; `ceph` of the PATH unless told. */
   program?: string;
 }
@@ -31,11 +33,11 @@ const status = z.looseObject({
 });
 
 /** Ceph by its command, which costs a process; a question that hangs costs two seconds and nobody else anything. */
-export function createCephCommand({ clock, configFile, program = 'ceph' }: CephCommandOptions): Ceph {
+export function createCephCommand({ clock, configFile, user = 'admin', program = 'ceph' }: CephCommandOptions): Ceph {
   const ask = async (words: readonly string[], { deadlineMs, signal }: CallLimit): Promise<unknown> => {
     const what = `ceph ${words.join(' ')}`;
     const limitMs = Math.min(deadlineMs, LIMIT_SECONDS * 1_000);
-    const argv = [program, '--conf', configFile, ...words, '--format', 'json', '--connect-timeout', String(LIMIT_SECONDS)];
+    const argv = [program, '--conf', configFile, '--id', user, ...words, '--format', 'json', '--connect-timeout', String(LIMIT_SECONDS)];
     let output: ProgramOutput;
     try {
       output = await runProgram(clock, argv, { deadlineMs: limitMs, signal });
@@ -56,8 +58,9 @@ export function createCephCommand({ clock, configFile, program = 'ceph' }: CephC
     async report(call) {
       if (!(await isThere(configFile))) return undefined;
       try {
-        const [dump, state] = await Promise.all([ask(['osd', 'dump'], call), ask(['status'], call)]);
-        return reportOf(dump, state);
+        // One after the other: where the first is not answered, the second need not be asked.
+        const dump = await ask(['osd', 'dump'], call);
+        return reportOf(dump, await ask(['status'], call));
       } catch (error) {
         if (error instanceof CannotRun) return undefined;
         throw error;

@@ -50,6 +50,8 @@ export interface ProcHostOptions {
   clock: Clock;
   /** Ceph's own place for it unless told. */
   cephConfigFile?: string | undefined;
+  /** `admin` unless told. */
+  cephUser?: string | undefined;
   procFolder?: string;
   hugepagesFolder?: string;
 }
@@ -57,14 +59,11 @@ export interface ProcHostOptions {
 const CEPH_CONFIG_FILE = '/etc/ceph/ceph.conf';
 
 /** The machine this process runs on. */
-export function createProcHost({
-  clock,
-  cephConfigFile = CEPH_CONFIG_FILE,
-  procFolder = '/proc',
-  hugepagesFolder = '/sys/kernel/mm/hugepages',
-}: ProcHostOptions): Host {
+export function createProcHost(options: ProcHostOptions): Host {
+  const { clock, cephConfigFile = CEPH_CONFIG_FILE, cephUser } = options;
+  const { procFolder = '/proc', hugepagesFolder = '/sys/kernel/mm/hugepages' } = options;
   return {
-    ceph: createCephCommand({ clock, configFile: cephConfigFile }),
+    ceph: createCephCommand({ clock, configFile: cephConfigFile, user: cephUser }),
     links: createIpLinks({ clock }),
     consoles: systemConsoles,
     memory: async () => ({
