@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
+/** Vitest by itself leaves one core unused, which on two is half of the machine. */
+const cores = availableParallelism();
 const root = fileURLToPath(new URL('..', import.meta.url));
 const exclude = ['**/node_modules/**', '**/dist/**', '**/gen/**'];
 
@@ -9,10 +12,12 @@ const exclude = ['**/node_modules/**', '**/dist/**', '**/gen/**'];
 const long = [
   'test/lab/fence-shows/**/*.test.ts',
   'test/lab/agent-faults.test.ts',
+  'test/lab/ceph.test.ts',
   'test/lab/fence-lab.test.ts',
   'test/lab/convergence.test.ts',
   'test/lab/fence-matrix.test.ts',
   'test/lab/kill-matrix.test.ts',
+  'test/lab/lockstep-shows/**/*.test.ts',
 ];
 
 /** One project per kind of test: what each needs of the machine differs, and so do its limits. */
@@ -26,6 +31,7 @@ export default defineConfig({
           include: ['services/**/*.test.ts', 'clients/**/*.test.ts', 'deploy/**/*.test.ts', 'test/tidy/**/*.test.ts'],
           exclude,
           testTimeout: 20_000,
+          maxWorkers: cores,
         },
       },
       {
@@ -36,6 +42,8 @@ export default defineConfig({
           exclude,
           testTimeout: 60_000,
           hookTimeout: 120_000,
+          // They wait for processes of their own most of the time.
+          maxWorkers: 2 * cores,
         },
       },
       {
@@ -45,6 +53,7 @@ export default defineConfig({
           include: ['test/simulation/**/*.test.ts'],
           exclude,
           testTimeout: 300_000,
+          maxWorkers: cores,
         },
       },
       {

@@ -7,10 +7,12 @@ import type { Lab } from './layout.js';
 // The lab for programs: tests, the demo and the benchmarks.
 
 export { bmcMode, setBmcMode } from './bmc.js';
+export { attemptCeph, ceph, cephDaemons, cephState, signalCeph, type CephDaemon } from './ceph.js';
+export { rbdDisk, rbdGenerationOf, rbdLocks, removeRbdDisk, type RbdDisk, type RbdLock } from './rbd.js';
 export { chassisPower, credentialsOf, ipmiPort, type DeviceName } from './bmc-device.js';
 export { bmcModeNames, bmcModes, type BmcMode } from './bmc-modes.js';
 export { consulLeader, consulPort } from './consul.js';
-export { ports, serversOf, useOneNetwork } from './configs.js';
+export { ports, serversOf, useOneNetwork, useFencerTimes } from './configs.js';
 export { checkContinuity, formatCount, type Continuity, type SerialOutput } from './counter.js';
 export { closeDisk, generationOf, lockedDisk, openDisk, type Disk, type LockedDisk } from './disks.js';
 export { LabError } from './errors.js';

@@ -10,6 +10,8 @@ import type { Lab } from './layout.js';
 export interface Claim {
   checkout: string;
   withServices: boolean;
+  /** With a storage cluster. */
+  withCeph: boolean;
   /** The CLI's context file that knows of it. */
   contextFile: string;
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { bmcMode } from './bmc.js';
 import { credentialsOf, type DeviceName } from './bmc-device.js';
+import { agentUser, hostCephConfigFile } from './ceph-files.js';
 import { consulPort } from './consul.js';
 import { readIfThere, writeWhole } from './files.js';
 import type { HostLayout, Lab } from './layout.js';
@@ -44,6 +45,30 @@ export function useOneNetwork(lab: Lab, alone: boolean): void {
   writeWhole(oneNetworkFile(lab), String(alone));
 }
 
+/** How long the Fencers wait, where a lab is to waste less time than a cluster may; what they wait for stays. */
+export interface FencerTimes {
+  /** Between two of a silent host's throws. */
+  throwSeconds: number;
+  /** For one answer of a device. */
+  deviceCallSeconds: number;
+}
+
+const fencerTimesFile = (lab: Lab) => join(lab.stateDir, 'fencer-times.json');
+
+/** The Fencers know them from their next start on. */
+export function useFencerTimes(lab: Lab, times: FencerTimes): void {
+  writeWhole(fencerTimesFile(lab), JSON.stringify(times));
+}
+
+/** Here hosts die one after another all day; a cluster's own default of the window would hold the second one back. */
+function fencerTimes(lab: Lab): object {
+  const window = { window_seconds: 10 };
+  const text = readIfThere(fencerTimesFile(lab));
+  if (text === undefined) return { fencing: window };
+  const { throwSeconds, deviceCallSeconds } = JSON.parse(text) as FencerTimes;
+  return { timings: { throw_seconds: throwSeconds }, fencing: { ...window, device_call_seconds: deviceCallSeconds } };
+}
+
 /** Network a carries the calls; b is where peers look for signs of life besides. */
 function furtherNetworks(lab: Lab, host: HostLayout): object {
   if (readIfThere(oneNetworkFile(lab)) === 'true') return {};
@@ -64,6 +89,8 @@ function own(lab: Lab, host: HostLayout, service: ServiceName): object {
         state_dir: join(host.dir, 'lockstep/state', service),
         hypervisor: { kind: 'libvirt', socket: '/run/libvirt/libvirt-sock', migration_address: host.addresses.a },
         bmc_file: bmcFileOf(host),
+        ceph_config_file: hostCephConfigFile(host),
+        ceph_user: agentUser,
         address_network: 'a',
         ...furtherNetworks(lab, host),
         ...selfFence(host),
@@ -71,8 +98,7 @@ function own(lab: Lab, host: HostLayout, service: ServiceName): object {
     case 'scheduler':
       return {};
     case 'fencer':
-      // Here hosts die one after another all day; a cluster's own default would hold the second one back.
-      return { bmc_file: bmcFileOf(host), fencing: { window_seconds: 10 } };
+      return { bmc_file: bmcFileOf(host), ...fencerTimes(lab) };
   }
 }
 

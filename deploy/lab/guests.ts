@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Disk, LockedDisk } from './disks.js';
+import type { RbdDisk } from './rbd.js';
 import { LabError } from './errors.js';
 import { readIfThere, writeWhole } from './files.js';
 import type { HostLayout, Lab } from './layout.js';
@@ -17,7 +18,7 @@ import { run } from './shell.js';
 export type GuestKind =
   | { kind: 'counter' }
   | { kind: 'dirty'; dirtyMib: number; dirtyMibPerSecond: number }
-  | { kind: 'generation'; disk: Disk | LockedDisk };
+  | { kind: 'generation'; disk: Disk | LockedDisk | RbdDisk };
 
 export type Guest = GuestKind & {
   name: string;
@@ -73,6 +74,19 @@ function diskXml(guest: GuestKind): string {
     <disk type='file' device='disk'>
       <driver name='qemu' type='raw' cache='none'/>
       <source file='${disk.file}'/>
+      <target dev='hda' bus='ide'/>
+    </disk>`;
+  }
+  if ('image' in disk) {
+    return `
+    <disk type='network' device='disk'>
+      <driver name='qemu' type='raw' cache='none'/>
+      <auth username='${disk.user}'>
+        <secret type='ceph' uuid='${disk.secret}'/>
+      </auth>
+      <source protocol='rbd' name='${disk.image}'>
+        <host name='${disk.monitor.host}' port='${disk.monitor.port}'/>
+      </source>
       <target dev='hda' bus='ide'/>
     </disk>`;
   }

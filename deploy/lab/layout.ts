@@ -62,7 +62,8 @@ function findCheckout(): string {
   return folder;
 }
 
-function uuidOf(text: string): string {
+/** A UUID that follows from a text. */
+export function uuidOf(text: string): string {
   const hex = createHash('sha256').update(text).digest('hex');
   return [hex.slice(0, 8), hex.slice(8, 12), `8${hex.slice(13, 16)}`, `8${hex.slice(17, 20)}`, hex.slice(20, 32)].join(
     '-',

@@ -5,6 +5,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
 import { bmcModeNames, bmcModes } from './bmc-modes.js';
 import { setBmcMode } from './bmc.js';
+import { cephDaemons, signalCeph } from './ceph.js';
+import { cephConfigFile } from './ceph-files.js';
 import { requireOwn, requireUp } from './claim.js';
 import { LabError } from './errors.js';
 import { inside, logFileOf } from './host.js';
@@ -56,8 +58,9 @@ program
   .addOption(
     new Option('--without <group>', 'leave out the services: only Consul, libvirtd and the BMCs').choices(['services']),
   )
-  .action(async ({ without }: { without?: string }) => {
-    await up(lab, { withServices: without === undefined, report });
+  .option('--ceph', 'with a storage cluster of one OSD, outside of the hosts; its packages are installed if need be')
+  .action(async ({ without, ceph: withCeph }: { without?: string; ceph?: true }) => {
+    await up(lab, { withServices: without === undefined, ...(withCeph === undefined ? {} : { withCeph }), report });
     report(`lab ${lab.name} is up`);
   });
 
@@ -146,6 +149,33 @@ program
     await sleep(Number(after) * 1_000);
     await changing(`bmc ${name}`, () => setBmcMode(lab, host, mode));
   });
+
+const deeds = new Map<string, 'SIGSTOP' | 'SIGCONT' | 'SIGKILL'>([['stop', 'SIGSTOP'], ['cont', 'SIGCONT'], ['kill', 'SIGKILL']]);
+
+program
+  .command('ceph-daemon <daemon> <deed>')
+  .description(`stop, cont or kill one of Ceph's (${cephDaemons.join(', ')}); up --ceph starts what is dead, with empty disks if it was the osd`)
+  .action((name: string, deed: string) => {
+    requireUp(lab);
+    requireOwn(lab);
+    const daemon = cephDaemons.find((known) => known === name);
+    if (daemon === undefined) throw new LabError(`there is no daemon "${name}"`, `they are ${cephDaemons.join(', ')}`);
+    const kind = deeds.get(deed);
+    if (kind === undefined) throw new LabError(`"${deed}" is none of stop, cont and kill`);
+    signalCeph(lab, daemon, kind);
+  });
+
+for (const tool of ['ceph', 'rbd']) {
+  program
+    .command(`${tool} [arguments...]`)
+    .description(`${tool} as the storage cluster's administrator`)
+    .passThroughOptions()
+    .allowUnknownOption()
+    .action(async (args: string[]) => {
+      requireUp(lab);
+      await become([tool, '--conf', cephConfigFile(lab), ...args]);
+    });
+}
 
 for (const [verb, inserted, what] of [
   ['cut', false, "pull the host's network cables, or one of them"],

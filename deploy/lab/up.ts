@@ -4,6 +4,7 @@ import { chassisPower } from './bmc-device.js';
 import { bmcAfterCrash, endBmc, setBmcMode } from './bmc.js';
 import { serversOf } from './configs.js';
 import { hasState, readClaim, removeState, requireOwn, writeClaim } from './claim.js';
+import { endCeph, ensureCeph } from './ceph.js';
 import { closeDisks } from './disks.js';
 import { ensureImages } from './guests.js';
 import { boot, isBooted, killEverything, setPower } from './host.js';
@@ -12,7 +13,7 @@ import { exclusively } from './lock.js';
 import { ensureNetwork, limit, removeNetwork } from './network.js';
 import type { Part } from './part.js';
 import { awaitPart, endPart, parts, partState, startPart, wantedGroups } from './parts.js';
-import { requireTools } from './tools.js';
+import { ensureCephTools, requireTools } from './tools.js';
 import { endWatchdog, ensureWatchdog } from './watchdog.js';
 
 /** What the CLI calls this cluster. */
@@ -24,6 +25,8 @@ export type Report = (line: string) => void;
 export interface UpOptions {
   /** Without them, only what they stand on is started: Consul, libvirtd and the BMCs. */
   withServices?: boolean;
+  /** With a storage cluster of one OSD, whose packages are installed where they are missing. One that is there stays without it. */
+  withCeph?: boolean;
   report?: Report;
   env?: NodeJS.ProcessEnv;
 }
@@ -65,10 +68,13 @@ async function startParts(
 export async function up(lab: Lab, options: UpOptions = {}): Promise<void> {
   const { withServices = true, report = () => undefined, env = process.env } = options;
   requireTools(env);
+  if (options.withCeph === true) await ensureCephTools(lab, report, env);
   await exclusively(lab, 'up', async () => {
     requireOwn(lab);
-    const file = readClaim(lab)?.contextFile ?? contextFile(env);
-    writeClaim(lab, { checkout: lab.checkout, withServices, contextFile: file });
+    const claim = readClaim(lab);
+    const file = claim?.contextFile ?? contextFile(env);
+    const withCeph = options.withCeph ?? claim?.withCeph ?? false;
+    writeClaim(lab, { checkout: lab.checkout, withServices, withCeph, contextFile: file });
     await ensureNetwork(lab);
     await onEvery(lab.hosts, (host) => limit(host, undefined));
     await ensureImages(lab);
@@ -80,6 +86,12 @@ export async function up(lab: Lab, options: UpOptions = {}): Promise<void> {
       await boot(lab, host);
       report(`${host.name} booted: ${host.addresses.a}, BMC at ${host.bmcAddress}`);
     });
+    if (withCeph) {
+      // Each host's libvirtd is told the guests' key.
+      await startParts(lab, lab.hosts, false, report);
+      await ensureCeph(lab);
+      report('Ceph ready');
+    }
     await startParts(lab, lab.hosts, withServices, report);
     addContext(contextNameOf(lab), serversOf(lab), file);
   });
@@ -113,6 +125,7 @@ export async function down(
       await endBmc(host);
       await endWatchdog(host);
     });
+    await endCeph(lab);
     await closeDisks(lab);
     await removeNetwork(lab);
     removeContext(contextNameOf(lab), claim?.contextFile ?? contextFile(env));

@@ -10,6 +10,9 @@ wanted_packages='
   prometheus
   python3-grpcio python3-protobuf protobuf-compiler protobuf-compiler-grpc libprotobuf-dev'
 
+# Only where somebody wants a storage cluster: `npm run lab -- up --ceph`.
+ceph_packages='ceph-mon ceph-osd ceph-mgr ceph-mgr-modules-core ceph-common qemu-block-extra'
+
 consul_cache=${LOCKSTEP_CACHE:-/var/cache/lockstep}/consul
 policy=/usr/sbin/policy-rc.d
 policy_mark='# made by lockstep set-up, for the time of an installation'

@@ -2,18 +2,27 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # usage: deploy/setup/setup.sh [--modules-only] COMMAND [ARGUMENT...]
+#        deploy/setup/setup.sh --only-ceph
 #
 # Brings this checkout up to date (Debian packages, node modules, the build) and becomes COMMAND.
 # With --modules-only it leaves the machine's packages alone, for what runs on the embedded parts.
+# With --only-ceph it installs what the lab's storage cluster needs, and does nothing else.
 # Quick when nothing changed. Without root it goes on with what the machine has, and says what is missing.
 set -eu
 cd "$(dirname "$0")/../.."
 
 packages_wanted=yes
-if [ "${1:-}" = --modules-only ]; then
+only_ceph=no
+case "${1:-}" in
+--modules-only)
   packages_wanted=no
   shift
-fi
+  ;;
+--only-ceph)
+  only_ceph=yes
+  shift
+  ;;
+esac
 
 say() { printf 'set-up: %s\n' "$*" >&2; }
 
@@ -59,6 +68,13 @@ trap 'exit 130' INT TERM HUP
 # One set-up at a time in a checkout. The lock is on a file that is there anyway, so nothing is left over.
 exec 9<package.json
 flock 9
+if [ "$only_ceph" = yes ]; then
+  . deploy/setup/packages.sh
+  # shellcheck disable=SC2154
+  wanted_packages=$ceph_packages
+  packages
+  exit
+fi
 if [ "$packages_wanted" = yes ]; then
   . deploy/setup/packages.sh
   packages

@@ -3,6 +3,7 @@ import type { NodeAgentServiceImplementation } from '@lockstep/sdk/v1';
 import { silentMetrics } from '../platform/metrics/metrics.js';
 import type { AgentEnv } from '../platform/env.js';
 import type { Timer } from '../platform/clock/clock.js';
+import { Adoption } from './adoption.js';
 import { assignFromMemory, assignFromRecords } from './assign.js';
 import { BmcChecks } from './bmc-checks.js';
 import { DEFAULT_TIMING, type AgentConfig } from './config.js';
@@ -24,6 +25,7 @@ import { Reconciler } from './reconcile.js';
 import { createRoomCheck } from './room.js';
 import { agentService } from './service.js';
 import { NodeStorage } from './storage.js';
+import { StorageLockBreaker } from './storage-locks.js';
 import { tickLine } from './tick-line.js';
 import { NodeView } from './view.js';
 import { VmLogs } from './vm-log.js';
@@ -171,12 +173,14 @@ class AgentLife {
       presence: this.#presence,
       watchers: this.#watchers,
       vmOrders,
+      adoption: new Adoption(parts, this.#reconciler, vmOrders),
       source,
       target,
       facts,
       bmcs: this.#bmcs,
       networks: this.#networks,
       logs: new VmLogs(parts),
+      storageLocks: new StorageLockBreaker(parts),
       stopAll: async () => {
         this.#reconciler.holdStarts(STARTS_HELD_MS);
         return await stopAllVms(parts, STOP_GRACE_MS);

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import { VmDesired } from '@lockstep/sdk/v1';
+import { vmCodec } from '../core/records/codec.js';
+import { keys } from '../core/records/keys.js';
 import type { Joined } from './joining.js';
 import type { AgentParts } from './parts.js';
 import type { Reconciler } from './reconcile.js';
 import { wishOf } from './wishes.js';
+
+/** A Prepare waits for this read, and the guest runs on meanwhile. */
+const RECORD_LIMIT_MS = 3_000;
 
 /**
  * What all records, read after joining, mean for this node: what belongs here, which notes are of migrations that were
@@ -38,6 +43,22 @@ async function closeNotes({ memory }: AgentParts, vmId: string, openMigrationId:
   }
   if (armed?.closed === false && armed.migrationId !== openMigrationId) {
     await memory.closeArmed(vmId, armed.migrationId);
+  }
+}
+
+/**
+ * What this node was once prepared for may be closed by now without a word to it: its host was proven off, and it joined
+ * while the other end was still to be told. Asked where such a note is in the way; a store that is silent changes nothing.
+ */
+export async function forgetClosedPreparation({ env, memory, stopped }: AgentParts, vmId: string): Promise<void> {
+  const { armed } = memory.notes(vmId);
+  if (armed?.closed !== false) return;
+  try {
+    const entry = await env.store.get(keys.vm(vmId), { consistency: 'consistent', deadlineMs: RECORD_LIMIT_MS, signal: stopped });
+    const open = entry === undefined ? '' : vmCodec.decode(entry.value, entry.index).placement?.migrationId;
+    if (armed.migrationId !== open) await memory.closeArmed(vmId, armed.migrationId);
+  } catch (error) {
+    env.log.warn('whether an earlier migration is still open cannot be read', { vm: vmId, error });
   }
 }
 

@@ -36,6 +36,8 @@ export interface AgentTiming {
   networkLimitMs: number;
   /** Between two questions to the storage cluster. */
   cephEveryMs: number;
+  /** How long its two questions may take: two seconds each, and what a busy host adds. */
+  cephLimitMs: number;
   /** How long a prepared target waits without being renewed. */
   prepareTtlMs: number;
   /** Between two reports of a transfer. */
@@ -68,6 +70,7 @@ export const DEFAULT_TIMING: AgentTiming = {
   networkEveryMs: 10_000,
   networkLimitMs: 10_000,
   cephEveryMs: 30_000,
+  cephLimitMs: 5_000,
   prepareTtlMs: 60_000,
   progressEveryMs: 200,
   leaseTtlMs: 15_000,

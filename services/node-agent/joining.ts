@@ -32,6 +32,7 @@ export interface JoinInput {
   /** Undefined while the hypervisor does not answer. */
   hostUuid: string | undefined;
   hypervisorVersion: string;
+  hostAddresses: readonly string[];
 }
 
 const CONSISTENT = { consistency: 'consistent' } as const;
@@ -90,6 +91,7 @@ async function writeNode(input: JoinInput): Promise<bigint> {
     selfFence: undefined,
     addressNetwork: config.addressNetwork ?? MAIN_NETWORK,
     furtherAddresses: (config.furtherAddresses ?? []).map((each) => ({ ...each })),
+    hostAddresses: [...input.hostAddresses],
     labels: { ...(config.labels ?? before?.labels) },
     agentVersion: config.version,
     hypervisorVersion: input.hypervisorVersion === '' ? (before?.hypervisorVersion ?? '') : input.hypervisorVersion,

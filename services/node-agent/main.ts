@@ -66,6 +66,8 @@ const schema = z
     bmc_file: z.string().min(1).optional(),
     /** Where there is none at its place, the host has no Ceph. */
     ceph_config_file: z.string().min(1).optional(),
+    /** Whom the agent speaks as with Ceph, whose key the configuration file tells; `admin` unless told. */
+    ceph_user: z.string().regex(/^[\w.-]+$/).optional(),
     /** The network that its address belongs to: the same name on all hosts. */
     address_network: z.string().min(1).max(63).optional(),
     /** Where else it listens, for peers that look for its signs of life over a network of its own. */
@@ -75,13 +77,14 @@ const schema = z
       .default([]),
     self_fence: selfFenceSchema.prefault({}),
   })
-  .transform(({ host_uuid, state_dir, memory_reserve_mib, bmc_file, ceph_config_file, address_network, further_addresses, self_fence, ...common }) => ({
+  .transform(({ host_uuid, state_dir, memory_reserve_mib, bmc_file, ceph_config_file, ceph_user, address_network, further_addresses, self_fence, ...common }) => ({
     ...common,
     hostUuid: host_uuid?.toLowerCase(),
     stateDir: state_dir,
     memoryReserveBytes: BigInt(memory_reserve_mib) * 1024n * 1024n,
     bmcFile: bmc_file,
     cephConfigFile: ceph_config_file,
+    cephUser: ceph_user,
     addressNetwork: address_network,
     furtherAddresses: further_addresses,
     selfFence: self_fence,
@@ -118,7 +121,7 @@ await runService({
       {
         ...env,
         hypervisor: hypervisorOf(env, config),
-        host: createProcHost({ clock: systemClock, cephConfigFile: config.cephConfigFile }),
+        host: createProcHost({ clock: systemClock, cephConfigFile: config.cephConfigFile, cephUser: config.cephUser }),
         state: await openFileState({ folder: config.stateDir }),
         shutdown: createSystemdShutdown(),
         bmcs: await followBmcs(config.bmcFile, following),

@@ -12,6 +12,7 @@ import { invalidField } from '../core/errors/catalogue.js';
 import { checkNetwork } from '../core/networks/check.js';
 import { implement } from '../platform/rpc/implement.js';
 import { durationOf, milliseconds } from '../core/duration.js';
+import type { Adoption } from './adoption.js';
 import type { BmcChecks } from './bmc-checks.js';
 import type { FactsReader } from './facts-reader.js';
 import type { SourceRole } from './migration/source.js';
@@ -21,6 +22,7 @@ import { orderedVm, type OrderedVm } from './orders.js';
 import type { AgentParts } from './parts.js';
 import type { NodePresence } from './presence.js';
 import { probe } from './probe.js';
+import type { StorageLockBreaker } from './storage-locks.js';
 import type { VmLogs } from './vm-log.js';
 import type { VmOrders } from './vm-orders.js';
 import type { Watchers } from './watchers.js';
@@ -31,12 +33,14 @@ export interface ServiceParts {
   presence: NodePresence;
   watchers: Watchers;
   vmOrders: VmOrders;
+  adoption: Adoption;
   source: SourceRole;
   target: TargetRole;
   facts: FactsReader;
   bmcs: BmcChecks;
   networks: NodeNetworks;
   logs: VmLogs;
+  storageLocks: StorageLockBreaker;
   /** Stops every VM of the cluster here; those that run still. */
   stopAll: () => Promise<string[]>;
   incarnation: () => bigint;
@@ -47,7 +51,7 @@ const PROBE_LIMIT_MS = 2_000;
 
 /** NodeAgentService: checks who speaks and what about, then lets the VM's queue work it. */
 export function agentService(agent: ServiceParts): NodeAgentServiceImplementation {
-  const { parts, presence, watchers, vmOrders, source, target, facts } = agent;
+  const { parts, presence, watchers, vmOrders, adoption, source, target, facts } = agent;
   const { guard, queues } = parts;
 
   /** An order on one VM, in its turn; a newer leader that spoke meanwhile makes it void. */
@@ -116,6 +120,10 @@ export function agentService(agent: ServiceParts): NodeAgentServiceImplementatio
 
     async giveUp({ header, order }) {
       return { facts: await inTurn('GiveUp', header, order, { migration: false }, (vm) => vmOrders.giveUp(vm)) };
+    },
+
+    async adoptVm({ header, order, validateOnly }) {
+      return inTurn('AdoptVm', header, order, { migration: false }, (ordered) => adoption.adopt(ordered, validateOnly));
     },
 
     async prepare(request) {
@@ -194,6 +202,13 @@ export function agentService(agent: ServiceParts): NodeAgentServiceImplementatio
       if (node === '') throw invalidField('node', 'nothing', 'the name of a node');
       await guard.look(header);
       return agent.bmcs.check(node);
+    },
+
+    async releaseStorageLocks(request) {
+      const speaker = await guard.order(request.header);
+      return await agent.storageLocks.release(request, () => {
+        guard.stillHighest(speaker);
+      });
     },
 
     streamVmLog: (request, { signal }) => agent.logs.stream(request, signal),

@@ -14,7 +14,7 @@ export class NodeStorage {
       name: 'ceph',
       clock: env.clock,
       log: env.log.child('keepalive/ceph'),
-      limitMs: timing.collectorLimitMs,
+      limitMs: timing.cephLimitMs,
       signal: stopped,
       collect: (call) => env.host.ceph.report(call),
       apply: (report) => {

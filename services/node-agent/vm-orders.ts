@@ -193,12 +193,12 @@ function sizeOf({ xml }: Wish, domain: Domain | undefined): { memoryBytes: bigin
   return { memoryBytes, vcpus };
 }
 
-function givenUp({ vmId, placementEpoch }: OrderedVm, floor: bigint): LockstepError {
+export function givenUp({ vmId, placementEpoch }: OrderedVm, floor: bigint): LockstepError {
   const message = `placement epoch ${String(placementEpoch)} was given up here (floor ${String(floor)})`;
   return new LockstepError('STALE_PLACEMENT', message, { vm: vmId, got: String(placementEpoch), floor: String(floor) });
 }
 
-function stale({ vmId, placementEpoch }: OrderedVm, domain: Domain): LockstepError {
+export function stale({ vmId, placementEpoch }: OrderedVm, domain: Domain): LockstepError {
   const has = domain.placementEpoch;
   if (has === undefined) {
     return new LockstepError('DOMAIN_NOT_OURS', 'the domain here carries no placement epoch', { vm: vmId });

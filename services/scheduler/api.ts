@@ -35,6 +35,7 @@ import { pageOf } from '../membership/pages.js';
 import { recoverNode } from './recovery/recover-node.js';
 import { indexOfToken, tokenOf } from '../membership/resume-token.js';
 import type { Leading } from './term.js';
+import { adoptVm } from './vms/adopt.js';
 import { defineVm } from './vms/define.js';
 import { findVm } from './vms/find.js';
 import { restartVm, startVm, stopVm, undefineVm } from './vms/lifecycle.js';
@@ -84,6 +85,10 @@ export function createApi(
       return answer(await stopVm(leading, queue, vm, force));
     },
     restartVm: async ({ vm, force }) => Promise.resolve(answer(restartVm(led().leading, vm, force))),
+    async adoptVm(request) {
+      const { vm, liveObstacles } = await adoptVm(led().leading, request);
+      return { ...answer(vm), liveObstacles };
+    },
     async undefineVm({ vm }) {
       await undefineVm(led().leading, vm);
       return {};

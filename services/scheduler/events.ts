@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { ListEventsResponse, type Event, type ListEventsRequest } from '@lockstep/sdk/v1';
 import { keys } from '../core/records/keys.js';
-import type { History } from './history.js';
+import type { History } from '../membership/history.js';
 import { pageOf } from '../membership/pages.js';
 import type { Leading } from './term.js';
 

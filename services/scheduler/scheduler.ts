@@ -5,7 +5,7 @@ import {
   type SchedulerServiceImplementation,
 } from '@lockstep/sdk/v1';
 import { armingCodec, drainCodec, eventCodec, migrationCodec, networkCodec, optionsCodec, vmCodec } from '../core/records/codec.js';
-import { keys, nameOf } from '../core/records/keys.js';
+import { keys } from '../core/records/keys.js';
 import { createEventLog } from '../membership/events.js';
 import {
   createLeadership,
@@ -22,8 +22,8 @@ import { forwardToLeader } from '../platform/rpc/forward.js';
 import { createApi, type LeaderDesk } from './api.js';
 import { Assignments } from './assign.js';
 import { createLedger } from '../membership/ledger.js';
+import { keepBounded, readPruned } from '../membership/history.js';
 import { eventHistory } from './events.js';
-import { keepBounded } from './history.js';
 import { limitsOf } from './limits.js';
 import { countMigrations } from './metrics.js';
 import { migrationHistory } from './migrations/history.js';
@@ -147,11 +147,6 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
   keepBounded(leading, drainHistory(leading));
   keepBounded(leading, eventHistory(leading));
   return { leading, queue };
-}
-
-async function readPruned(env: Env): Promise<Map<string, bigint>> {
-  const { entries } = await env.store.list(keys.prunedAll, { consistency: 'consistent' });
-  return new Map(entries.map(({ key, value }) => [nameOf(key), BigInt(value)]));
 }
 
 async function readOptions(env: Env): Promise<ClusterOptions | undefined> {

@@ -59,8 +59,8 @@ describe('the command of Ceph', () => {
     });
     const { stdout } = await attempt('cat', [join(folder, 'asked')]);
     expect(stdout.trim().split('\n').sort()).toEqual([
-      `--conf ${configFile} osd dump --format json --connect-timeout 2`,
-      `--conf ${configFile} status --format json --connect-timeout 2`,
+      `--conf ${configFile} --id admin osd dump --format json --connect-timeout 2`,
+      `--conf ${configFile} --id admin status --format json --connect-timeout 2`,
     ]);
   });
 

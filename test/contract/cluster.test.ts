@@ -259,11 +259,6 @@ describe('bad input changes nothing (INV-7)', () => {
     expect((await refusal(migrate(name, 'n2'))).reason).toBe('VM_NOT_RUNNING');
   });
 
-  it('a method that is not built says so by its name', async () => {
-    const error = await refusal(lockstep.scheduler.adoptVm({ node: 'n1' }));
-    expect(error).toMatchObject({ reason: 'NOT_IMPLEMENTED', metadata: { method: 'lockstep.v1.SchedulerService/AdoptVm' } });
-  });
-
   it('a page token of another list, a request ID that is none', async () => {
     expect((await refusal(lockstep.scheduler.listVms({ pageToken: 'x' }))).reason).toBe('PAGE_TOKEN_INVALID');
     const error = await refusal(lockstep.scheduler.defineVm({ requestId: 'a b', spec: { domainXml: domainXml() } }));

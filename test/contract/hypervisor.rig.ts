@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Hypervisor } from '../../services/platform/hypervisor/hypervisor.js';
 
-/** A guest that counts; a `dirty` one has 4 MiB besides that it writes to twice a second. */
+/** A guest that counts; a `dirty` one has 4 MiB besides that it writes to twice a second, a `writer` a disk of its own. */
 export interface TestGuest {
   name: string;
   uuid: string;
-  kind: 'counter' | 'dirty';
+  kind: 'counter' | 'dirty' | 'writer';
 }
 
 export interface TestHost {
@@ -14,6 +14,9 @@ export interface TestHost {
   connect(): Hypervisor;
   /** The user of a guest pauses it, behind the agent's back. */
   pause(guest: TestGuest): Promise<void>;
+  /** The user of a guest has it start by itself when its host boots. */
+  setAutostart(guest: TestGuest): Promise<void>;
+  autostarts(guest: TestGuest): Promise<boolean>;
   /** Stops the guest's whole process, and lets it go on. */
   freeze(guest: TestGuest): Promise<void>;
   thaw(guest: TestGuest): Promise<void>;

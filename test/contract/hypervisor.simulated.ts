@@ -37,6 +37,8 @@ function testHost(host: SimulatedHost): TestHost {
     name: host.name,
     connect: () => host.hypervisor(),
     pause: ({ uuid }) => done(() => { host.pauseGuest(uuid); }),
+    setAutostart: ({ uuid }) => done(() => { host.setAutostart(uuid); }),
+    autostarts: ({ uuid }) => Promise.resolve(host.autostarts(uuid)),
     freeze: ({ uuid }) => done(() => { host.guest(uuid)?.freeze(true); }),
     thaw: ({ uuid }) => done(() => { host.guest(uuid)?.freeze(false); }),
     killDaemon: () => done(() => { host.killDaemon(); }),
@@ -51,6 +53,7 @@ function xmlOf({ name, uuid, kind }: TestGuest): string {
   return `<domain type='qemu'><name>${name}</name><uuid>${uuid}</uuid>
   <memory unit='MiB'>${kind === 'dirty' ? '20' : '16'}</memory><vcpu>1</vcpu>
   <metadata><l:vm xmlns:l="${METADATA_NAMESPACE}"><l:simulated shutdown="ignored" ${rate}/></l:vm></metadata>
+  ${kind === 'writer' ? `<devices><disk type='file' device='disk'><source file='/shared/${name}.raw'/></disk></devices>` : ''}
 </domain>`;
 }
 

@@ -183,6 +183,7 @@ describe.each([
       await expect(source.resume(guest.uuid, LIMIT)).rejects.toMatchObject(gone);
       await expect(source.xml(guest.uuid, 'live', LIMIT)).rejects.toMatchObject(gone);
       await expect(source.stampEpoch(guest.uuid, 2n, LIMIT)).rejects.toMatchObject(gone);
+      await expect(source.disableAutostart(guest.uuid, LIMIT)).rejects.toMatchObject(gone);
     });
 
     it('are not defined from nonsense', async () => {
@@ -204,6 +205,18 @@ describe.each([
       await source.destroy(guest.uuid, LIMIT);
       await source.stampEpoch(guest.uuid, 78n, LIMIT);
       expect(await domainOn(source)).toMatchObject({ placementEpoch: 78n });
+    });
+
+    it('start by themselves at boot until that is switched off, also while they run', async () => {
+      await startGuest();
+      await rig.source.setAutostart(guest);
+      expect(await rig.source.autostarts(guest)).toBe(true);
+      await source.disableAutostart(guest.uuid, LIMIT);
+      expect(await rig.source.autostarts(guest)).toBe(false);
+      await source.undefine(guest.uuid, LIMIT);
+      // It runs on without a definition: there is nothing that could start it.
+      await source.disableAutostart(guest.uuid, LIMIT);
+      await counting();
     });
 
     it('that ignore a shutdown run on', async () => {
@@ -252,6 +265,21 @@ describe.each([
       await eventually('a change is told', () => seen.some((event) => 'uuid' in event && event.uuid === guest.uuid));
       stop.abort();
       await watching;
+    });
+  });
+
+  describe('storage', () => {
+    it('that a copy elsewhere writes to is locked: nothing starts until that copy has ended', async () => {
+      const writer = newGuest('writer');
+      const xml = withPlacementEpoch(await rig.xmlOf(writer), EPOCH.before);
+      for (const hypervisor of [source, target]) await hypervisor.define(xml, LIMIT);
+      await source.start(writer.uuid, LIMIT);
+      await expect(target.start(writer.uuid, LIMIT)).rejects.toMatchObject({ kind: 'locked' });
+      expect(await stateOn(target, writer)).toMatchObject({ state: 'off' });
+      expect(await stateOn(source, writer)).toMatchObject({ state: 'running' });
+      await source.destroy(writer.uuid, LIMIT);
+      await target.start(writer.uuid, LIMIT);
+      expect(await stateOn(target, writer)).toMatchObject({ state: 'running' });
     });
   });
 

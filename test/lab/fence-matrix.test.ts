@@ -3,7 +3,7 @@ import { beforeAll, expect, it } from 'vitest';
 import { allCells, keyOf, type Cell } from './fence-matrix/cells.js';
 import { lineOf } from './fence-matrix/results.js';
 import { runCells } from './fence-matrix/run.js';
-import { sampleOf } from './kill-matrix/cells.js';
+import { sampleOf } from './matrix.js';
 import { lab, meshEnv, meshUp } from './mesh.js';
 
 /** Cells that take longer by what they are about are left to the whole matrix. */

@@ -101,6 +101,12 @@ export async function transferring(id: string): Promise<void> {
   });
 }
 
+/** A guest that somebody made otherwise and that the cluster is given to care for; it is taken away like the others. */
+export function adopted(name: string, id: string, xml: string): TestGuest {
+  made.add(name);
+  return guestOf(name, id, xml);
+}
+
 function guestOf(name: string, id: string, xml: string): TestGuest {
   const stateOn = async (host: string): Promise<string | undefined> => {
     const { code, stdout, stderr } = await attemptVirsh(hostNamed(lab, host), ['domstate', id]);

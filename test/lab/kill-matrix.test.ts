@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { beforeAll, expect, it } from 'vitest';
 import { fileURLToPath } from 'node:url';
-import { allCells, keyOf, sampleOf } from './kill-matrix/cells.js';
+import { allCells, keyOf } from './kill-matrix/cells.js';
 import { lineOf } from './kill-matrix/results.js';
 import { runCells } from './kill-matrix/run.js';
+import { sampleOf } from './matrix.js';
 import { lab, meshEnv, meshUp } from './mesh.js';
 
 const COUNT = 5;

@@ -110,6 +110,7 @@ it('Prometheus loads every rule and finds every service; each query of the dashb
 
   await until('it has found every service', LIMIT_MS, async () => {
     const { activeTargets } = await ask<{ activeTargets: { health: string; scrapeUrl: string; lastError: string }[] }>('/api/v1/targets');
+    if (activeTargets.length < 3 * lab.hosts.length) return `${String(activeTargets.length)} targets`;
     expect(activeTargets).toHaveLength(3 * lab.hosts.length);
     const down = activeTargets.filter(({ health }) => health !== 'up');
     return down.length === 0 ? undefined : down.map(({ scrapeUrl, lastError }) => `${scrapeUrl} ${lastError}`).join('; ');
@@ -118,7 +119,7 @@ it('Prometheus loads every rule and finds every service; each query of the dashb
   await until('every rule was evaluated', LIMIT_MS, async () => {
     const { groups } = await ask<{ groups: { rules: { name: string; health: string; lastError?: string }[] }[] }>('/api/v1/rules');
     const loaded = groups.flatMap((group) => group.rules);
-    expect(loaded.length).toBeGreaterThan(15);
+    if (loaded.length <= 15) return `${String(loaded.length)} rules`;
     const unwell = loaded.filter(({ health }) => health !== 'ok');
     return unwell.length === 0 ? undefined : unwell.map(({ name, lastError }) => `${name} ${lastError ?? ''}`).join('; ');
   });

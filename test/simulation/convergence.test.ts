@@ -3,6 +3,7 @@ import { CompletionMethod, MigrationMode, MigrationState, MigrationStep, type Mi
 import { milliseconds } from '@lockstep/services/core/duration.js';
 import { describe, expect, it } from 'vitest';
 import { Desk } from './world/desk.js';
+import type { Plan } from './world/plan.js';
 
 // Guests that write faster than their link sends, with the services' own code under a virtual clock.
 
@@ -12,10 +13,10 @@ const RESTLESS = 'dirty-rate="200MiB" working-set="512MiB" resident="1GiB"';
 const DEADLINE_S = 90;
 const NOT_SLOWED = { autoConverge: false, bandwidthBytesPerSecond: 0n };
 
-async function deskWith(spec: object, simulated = RESTLESS): Promise<{ desk: Desk; vm: string }> {
-  const desk = new Desk({ linkBytesPerSecond: LINK });
+async function deskWith(spec: object, plan: Partial<Plan> = {}): Promise<{ desk: Desk; vm: string }> {
+  const desk = new Desk({ linkBytesPerSecond: LINK, ...plan });
   await desk.open();
-  const vm = await desk.running('restless', 'n1', { memoryMib: 2048, simulated, migrationLimits: NOT_SLOWED, ...spec });
+  const vm = await desk.running('restless', 'n1', { memoryMib: 2048, simulated: RESTLESS, migrationLimits: NOT_SLOWED, ...spec });
   return { desk, vm };
 }
 
@@ -130,6 +131,24 @@ describe('a guest that never converges', () => {
     const ended = await end(desk, id);
     expect(ended).toMatchObject({ state: MigrationState.FAILED, reason: 'RESTARTED_COLD', postCopy: true });
     expect(desk.cluster.guests.runningOn(vm)).toHaveLength(1);
+  });
+
+  it('waits for a person, who is told what to do, where its source is off in the middle of post-copy', async () => {
+    const { desk, vm } = await deskWith({ allowPostCopy: true }, { fencers: 1, faults: ['fencing'] });
+    const id = await move(desk, vm, MigrationMode.LIVE_ONLY);
+    await desk.see('it runs on its target', () => desk.cluster.guests.runningOn(vm).includes('n2'), 300_000);
+    desk.cluster.agents[0]?.losePower();
+    await desk.see('it is uncertain', () => desk.migration(id)?.state === MigrationState.UNCERTAIN, 300_000);
+    expect(desk.migration(id)).toMatchObject({
+      reason: 'FACTS_MISSING',
+      detail: expect.stringContaining('the rest of its memory was on n1, which is proven off: once the guest on n2 is stopped it starts anew') as string,
+    });
+    expect(desk.cluster.guests.runningOn(vm)).toEqual(['n2']);
+    desk.cluster.agents[1]?.host.crashGuest(vm);
+    await desk.see('its end', () => desk.migration(id)?.endTime !== undefined, 300_000);
+    expect(desk.migration(id)).toMatchObject({ state: MigrationState.FAILED, reason: 'RESTARTED_COLD', postCopy: true });
+    await desk.see('it runs again', () => desk.cluster.guests.runningOn(vm).length === 1, 300_000);
+    expect(desk.cluster.guests.runningOn(vm)).not.toContain('n1');
   });
 });
 

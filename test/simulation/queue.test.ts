@@ -73,10 +73,16 @@ describe('sixty migrations that are queued at once', () => {
     const called = waiting.migrations.filter(({ state, priority }) => state === MigrationState.PENDING && priority === -100).slice(-3);
     for (const { id } of called) await desk.ask((api) => api.cancelMigration({ id }));
     const done = (): number => [...desk.cluster.records.migrations.values()].filter(({ endTime }) => endTime !== undefined).length;
+    // A leader that dies before any memory is sent leaves a migration that its successor undoes.
+    const mayBeUndone = new Set<string>();
     for (const atLeast of [10, 30]) {
       await desk.see(`${String(atLeast)} ends`, () => (look(), done() >= atLeast), 1_800_000);
+      for (const { id, state, endTime } of desk.cluster.records.migrations.values()) {
+        if (endTime === undefined && state !== MigrationState.PENDING) mayBeUndone.add(id);
+      }
       await desk.killLeader();
     }
+    expect(mayBeUndone.size).toBeLessThanOrEqual(2 * LIMITS.perCluster);
     await desk.see('all ends', () => (look(), done() === 60), 1_800_000);
     await desk.rest();
 
@@ -93,12 +99,16 @@ describe('sixty migrations that are queued at once', () => {
     const { migrations } = await desk.ask((api) => api.listMigrations({}));
     expect(migrations).toHaveLength(60);
     for (const { id, state, reason } of migrations) {
+      const undone = state === MigrationState.ABORTED && mayBeUndone.has(id);
+      const expected = undone ? 'LOST_CONTACT' : '';
       expect({ state, reason }).toEqual(
-        cancelled.has(id) ? { state: MigrationState.ABORTED, reason: 'CANCELLED' } : { state: MigrationState.SUCCEEDED, reason: '' },
+        cancelled.has(id)
+          ? { state: MigrationState.ABORTED, reason: 'CANCELLED' }
+          : { state: undone ? MigrationState.ABORTED : MigrationState.SUCCEEDED, reason: expected },
       );
     }
-    for (const { id, vmId, sourceNode, targetNode } of migrations) {
-      expect(desk.cluster.guests.runningOn(vmId)).toEqual([cancelled.has(id) ? sourceNode : targetNode]);
+    for (const { vmId, state, sourceNode, targetNode } of migrations) {
+      expect(desk.cluster.guests.runningOn(vmId)).toEqual([state === MigrationState.SUCCEEDED ? targetNode : sourceNode]);
     }
   });
 });

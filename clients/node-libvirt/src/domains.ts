@@ -117,6 +117,11 @@ export class Domains {
     await this.#rpc.call(procedures.domainResume, { dom: domain }, options);
   }
 
+  /** Whether libvirt starts it by itself when its host boots. */
+  async setAutostart(domain: DomainRef, autostart: boolean, options?: CallOptions): Promise<void> {
+    await this.#rpc.call(procedures.domainSetAutostart, { dom: domain, autostart: autostart ? 1 : 0 }, options);
+  }
+
   /** Removes the definition; a running domain runs on without one. Flags of `UndefineFlag`. */
   async undefine(domain: DomainRef, flags = 0, options?: CallOptions): Promise<void> {
     await this.#rpc.call(procedures.domainUndefineFlags, { dom: domain, flags }, options);

@@ -55,6 +55,7 @@ export const procedures = named({
   domainLookupByUuid: procedure(24, struct({ uuid }), onlyDom),
   domainReboot: procedure(27, domAndFlags, nothing),
   domainResume: procedure(28, onlyDom, nothing),
+  domainSetAutostart: procedure(29, struct({ dom: domain, autostart: int }), nothing),
   domainSuspend: procedure(34, onlyDom, nothing),
   connectGetHostname: procedure(59, nothing, struct({ hostname: text })),
   connectSupportsFeature: procedure(60, struct({ feature: int }), struct({ supported: truth })),

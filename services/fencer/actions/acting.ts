@@ -1,5 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-import { EventSeverity, FenceActionState, NodeJudgement, NodeMode, ShutdownPolicy, type FenceAction } from '@lockstep/sdk/v1';
+import {
+  EventSeverity,
+  FenceActionState,
+  FenceDrillState,
+  NodeJudgement,
+  NodeMode,
+  ShutdownPolicy,
+  type FenceAction,
+} from '@lockstep/sdk/v1';
 import { brake, type BrakeVerdict } from '../../core/fencing/brake.js';
 import { isFenceEnded } from '../../core/fencing/transitions.js';
 import type { RuleName } from '../../core/judgement/judge.js';
@@ -70,12 +78,17 @@ export class Acting {
       // The record may be newer than the verdict.
       if (view.record.fencedBy !== '') continue;
       if (verdict?.judgement !== NodeJudgement.DEAD_UNPROVEN || this.journal.openOf(view.name) !== undefined) continue;
-      if (await this.#isExempt(view, verdict.rule)) continue;
+      if (this.#isCycled(view.name) || (await this.#isExempt(view, verdict.rule))) continue;
       await this.journal.create({
         ...{ node: view.record, nodeIndex: view.recordIndex, automatic: true, reason: 'JUDGED_DEAD', requestedBy: `fencer ${name}`, requestId: '' },
         requestReason: `${verdict.rule}: ${verdict.detail}`,
       });
     }
+  }
+
+  /** It is off because a test of its ladder switched it off, and that switches it on again. */
+  #isCycled(node: string): boolean {
+    return this.leading.drills.get(node)?.record.state === FenceDrillState.RUNNING;
   }
 
   /**
@@ -172,7 +185,7 @@ export class Acting {
     if (automatic && verdict?.judgement !== NodeJudgement.DEAD_UNPROVEN) {
       return { kind: 'wait', reason: 'this leader has not judged it dead itself yet' };
     }
-    const others = views.filter((view) => view.name !== node);
+    const others = views.filter((view) => view.name !== node && !this.#isCycled(view.name));
     const dead = new Set(this.#fencedLately());
     for (const { name: other } of others) {
       const judged = judging.verdictOf(other)?.judgement;

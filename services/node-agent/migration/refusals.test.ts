@@ -3,7 +3,7 @@ import { MigrationRole, SourceFact, TargetFact } from '@lockstep/sdk/v1';
 import { HypervisorError } from '../../platform/hypervisor/hypervisor.js';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { overriding, TestBed, VM, type TestNode } from '../test-bed.js';
-import { endCookie, SOURCE_EPOCH, TestLeader } from '../test-leader.js';
+import { endCookie, MIGRATION, SOURCE_EPOCH, TestLeader } from '../test-leader.js';
 
 const { SOURCE, TARGET } = MigrationRole;
 
@@ -38,7 +38,7 @@ describe('a vote', () => {
     const vote = await leader.prepareTarget(a, begun);
     expect(vote.granted).toBe(false);
     expect(vote.refusals[0]?.reason).toBe('VM_LOCKED');
-    leader.migrationId = '01930000-0000-7000-8000-000000000001';
+    leader.migrationId = MIGRATION;
     await leader.abort(a, SOURCE);
     leader.migrationId = 'another';
     expect((await leader.prepareTarget(a, begun)).refusals[0]?.reason).toBe('SAME_NODE');
@@ -73,7 +73,7 @@ describe('a vote', () => {
     leader.targetEpoch = 3n;
     const begun = await leader.prepareSource(a);
     expect(begun.granted).toBe(true);
-    leader.migrationId = '01930000-0000-7000-8000-000000000001';
+    leader.migrationId = MIGRATION;
     leader.targetEpoch = 2n;
     expect(await leader.prepareTarget(b, begun)).toMatchObject({
       granted: false,
@@ -93,6 +93,24 @@ describe('a vote', () => {
       refusals: [{ reason: 'PREPARATION_GONE' }],
     });
     expect(b.host.guests()).toEqual([]);
+  });
+
+  it('is given where an earlier one was closed without a word to this node, and not while that one is open', async () => {
+    await bed.record({ node: 'a', epoch: SOURCE_EPOCH, migrationId: MIGRATION });
+    await leader.prepareTarget(b, await leader.prepareSource(a));
+    await b.kill();
+    b.host.losePower();
+    b.host.gainPower();
+    await b.restart();
+    await bed.clock.advance(2_000);
+    await leader.abort(a, SOURCE);
+
+    leader.migrationId = 'second';
+    leader.targetEpoch = 3n;
+    const begun = await leader.prepareSource(a);
+    expect((await leader.prepareTarget(b, begun)).refusals[0]?.reason).toBe('VM_LOCKED');
+    await bed.record({ node: 'a', epoch: SOURCE_EPOCH, migrationId: 'second' });
+    expect(await leader.prepareTarget(b, begun)).toMatchObject({ granted: true });
   });
 
   it('lapses by itself where no leader comes back, and cannot be had again', async () => {

@@ -12,6 +12,7 @@ import { isIncoming } from '../facts.js';
 import type { FactsReader } from '../facts-reader.js';
 import { asLockstepError, refusalOf, refused } from '../hypervisor-errors.js';
 import type { OrderedVm } from '../orders.js';
+import { forgetClosedPreparation } from '../assign.js';
 import type { AgentParts } from '../parts.js';
 import { outcomeOf } from './outcome.js';
 import type { CommitInput } from './commit-input.js';
@@ -152,6 +153,8 @@ export class TargetRole {
   }
 
   async #refusals(order: OrderedVm, request: PrepareRequest): Promise<Refusal[]> {
+    const { armed } = this.parts.memory.notes(order.vmId);
+    if (armed?.migrationId !== order.migrationId) await forgetClosedPreparation(this.parts, order.vmId);
     const noted = this.#noteRefusal(order);
     if (noted !== undefined) return [noted];
     const { hypervisor } = this.parts.env;

@@ -29,8 +29,8 @@ export class CephError extends Error {
 /** The host's access to Ceph. */
 export interface Ceph {
   /**
-   * Asks the storage cluster; undefined: this host has none. Takes at most two seconds, whatever the limit: afterwards
-   * nothing of the question is left. Fails with DeadlineExceeded or CephError.
+   * Asks the storage cluster; undefined: this host has none. Each of the two questions takes at most two seconds,
+   * whatever the limit: afterwards nothing of it is left. Fails with DeadlineExceeded or CephError.
    */
   report(call: CallLimit): Promise<CephReport | undefined>;
 }

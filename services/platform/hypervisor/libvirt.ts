@@ -152,6 +152,13 @@ class LibvirtHypervisor implements Hypervisor {
     });
   }
 
+  async disableAutostart(uuid: string, call: CallLimit): Promise<void> {
+    await this.#on('disableAutostart', uuid, call, async ({ domains }, domain, options) => {
+      // What is not defined is not started by itself either.
+      if (await domains.isPersistent(domain, options)) await domains.setAutostart(domain, false, options);
+    });
+  }
+
   async start(uuid: string, call: CallLimit): Promise<void> {
     await this.#on('start', uuid, call, ({ domains }, domain, options) => domains.start(domain, 0, options));
   }

@@ -5,8 +5,8 @@ import { timed, type CallObserver } from '../metrics/timed.js';
 import { HypervisorError, type Hypervisor, type HypervisorErrorKind, type IncomingMigration, type OutgoingMigration } from './hypervisor.js';
 
 const CALLS = [
-  'info', 'list', 'find', 'usage', 'xml', 'define', 'stampEpoch', 'start', 'shutdown', 'reboot', 'reset', 'destroy',
-  'resume', 'undefine', 'checkFit', 'dirtyRate', 'openOutgoing', 'openIncoming',
+  'info', 'list', 'find', 'usage', 'xml', 'define', 'stampEpoch', 'disableAutostart', 'start', 'shutdown', 'reboot', 'reset',
+  'destroy', 'resume', 'undefine', 'checkFit', 'dirtyRate', 'openOutgoing', 'openIncoming',
 ] as const satisfies readonly (keyof Hypervisor)[];
 
 /** Perform is left out: it lasts as long as the guest has memory, and is measured as a step of its migration. */
@@ -25,6 +25,7 @@ const OUTCOMES: Readonly<Record<HypervisorErrorKind, true>> = {
   aborted: true,
   failed: true,
   invalid: true,
+  locked: true,
 };
 
 /** The same hypervisor, with the time that each of its calls takes counted by call and outcome. */

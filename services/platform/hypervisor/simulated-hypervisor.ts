@@ -67,6 +67,12 @@ export class SimulatedHypervisor implements Hypervisor {
     });
   }
 
+  disableAutostart(uuid: string, call: CallLimit): Promise<void> {
+    return this.#call('disableAutostart', call, () => {
+      this.#host.machine.disableAutostart(uuid);
+    });
+  }
+
   start(uuid: string, call: CallLimit): Promise<void> {
     return this.#call('start', call, () => {
       this.#host.machine.start(uuid);

@@ -45,6 +45,9 @@ export interface SimulatedHost {
   guests(): SimulatedGuest[];
   /** Its user pauses a running guest, behind the agent's back. */
   pauseGuest(uuid: string): void;
+  /** Its user has a defined guest start by itself when the host boots. */
+  setAutostart(uuid: string): void;
+  autostarts(uuid: string): boolean;
   /** A guest's process dies of itself. */
   crashGuest(uuid: string): void;
   /** The hypervisor's process is killed; guests go on. It comes back with `startDaemon`. */
@@ -55,7 +58,7 @@ export interface SimulatedHost {
   continueDaemon(): void;
   /** Everything here ends at once, and nobody else is told. Definitions stay. */
   losePower(): void;
-  /** The host boots: the hypervisor runs, no guest does. */
+  /** The host boots: the hypervisor runs, and no guest but those that start by themselves. */
   gainPower(): void;
 }
 
@@ -72,7 +75,7 @@ export function createSimulatedHost(options: SimulatedHostOptions): SimulatedHos
     memoryBytes: options.memoryBytes ?? 32n * GIB,
   };
   const daemon = new SimulatedDaemon({ clock, random, latency: options.latency ?? { leastMs: 0.5, mostMs: 2 } });
-  const machine = new SimulatedMachine(name, info, clock, random, (change) => {
+  const machine = new SimulatedMachine(name, info, clock, random, network.images, (change) => {
     network.tell({ host: name, ...change });
   });
   const source = new SimulatedSource(machine, network);
@@ -89,6 +92,10 @@ export function createSimulatedHost(options: SimulatedHostOptions): SimulatedHos
     pauseGuest(uuid) {
       machine.guest(uuid).become({ state: 'paused', reason: 'user' }, 'suspended (paused)');
     },
+    setAutostart(uuid) {
+      machine.autostarting.add(uuid);
+    },
+    autostarts: (uuid) => machine.autostarting.has(uuid),
     crashGuest(uuid) {
       machine.guest(uuid).end('crashed');
     },
@@ -118,6 +125,7 @@ export function createSimulatedHost(options: SimulatedHostOptions): SimulatedHos
     gainPower() {
       powered = true;
       daemon.start();
+      machine.autostart();
       machine.feed.emit({ kind: 'resync' });
     },
   };

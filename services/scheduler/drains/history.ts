@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { DrainState, type Drain } from '@lockstep/sdk/v1';
 import { keys } from '../../core/records/keys.js';
-import type { History } from '../history.js';
+import type { History } from '../../membership/history.js';
 import type { Leading } from '../term.js';
 
 /** Whether a drain has ended. */

@@ -162,7 +162,14 @@ export class Attempt {
   /** A host without power closes no connection: what waits for one that is proven off is ended and settled. */
   heedProofs(): void {
     const off = this.offProof(MigrationRole.SOURCE) ?? this.offProof(MigrationRole.TARGET);
-    if (off !== undefined) this.giveUpLive('HOST_OFF', `${off.node} is proven off`);
+    if (off === undefined) return;
+    const detail = `${off.node} is proven off`;
+    if (this.giveUpLive('HOST_OFF', detail) || !this.postCopy || this.commit === 'done') return;
+    // There is no way back to send it, but nothing more comes from there either: the table decides.
+    this.cause ??= { reason: 'HOST_OFF', detail };
+    const waiting = this.interrupted;
+    this.interrupted = new AbortController();
+    waiting.abort(new LockstepError('HOST_OFF', detail));
   }
 
   /** Decides for post-copy, unless the guest is sent back or was told to take over; true also where it was decided before. */

@@ -2,7 +2,7 @@
 import type { Migration } from '@lockstep/sdk/v1';
 import { isTerminal } from '../../core/migration/transitions.js';
 import { keys } from '../../core/records/keys.js';
-import type { History } from '../history.js';
+import type { History } from '../../membership/history.js';
 import type { Leading } from '../term.js';
 
 /** What is kept of migrations that have ended. */

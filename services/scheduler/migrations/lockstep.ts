@@ -143,8 +143,10 @@ async function commitTarget(attempt: Attempt): Promise<void> {
     () =>
       client.commit(
         { header, order: attempt.order(TARGET), role: TARGET, cookie: attempt.endCookie, postCopy: attempt.postCopy },
-        // Not the attempt's signal: once sent, this order is waited for.
-        { deadlineMs: attempt.postCopy ? POST_COPY_DEADLINE_MS : COMMIT_DEADLINE_MS },
+        // Once sent, this order is waited for; with post-copy no longer than both hosts have power.
+        attempt.postCopy
+          ? { deadlineMs: POST_COPY_DEADLINE_MS, signal: attempt.interrupted.signal }
+          : { deadlineMs: COMMIT_DEADLINE_MS },
       ),
     () => 'the guest runs here',
   );

@@ -288,16 +288,23 @@ async function waitForFacts(attempt: Attempt, action: RecoveryAction, facts: Mig
   const { sourceNode, targetNode, state } = attempt.open().migration.record;
   const ends = `source ${sourceNode} ${nameOfSource(facts.source)}, target ${targetNode} ${nameOfTarget(facts.target)}`;
   const reason = action === 'STOP_UNENTITLED' || action === 'ALERT' ? 'TWO_COPIES' : 'FACTS_MISSING';
-  const detail =
-    reason === 'TWO_COPIES'
-      ? `${ends}: these facts cannot be together; nothing is touched, look at both hosts`
-      : `${ends}: waiting for an answer or for the proof that the silent host is off`;
+  const detail = `${ends}: ${whatIsMissing(attempt, reason, facts)}`;
   if (state !== MigrationState.UNCERTAIN) {
     await attempt.journal.write(attempt.id, () => ({
       migration: { state: MigrationState.UNCERTAIN, reason, detail, phases: attempt.phases },
     }));
   }
   throw new LockstepError(reason, detail);
+}
+
+function whatIsMissing(attempt: Attempt, reason: 'TWO_COPIES' | 'FACTS_MISSING', { source }: MigrationFacts): string {
+  const { sourceNode, targetNode } = attempt.open().migration.record;
+  if (reason === 'TWO_COPIES') return 'these facts cannot be together; nothing is touched, look at both hosts';
+  if (attempt.postCopy && source === SourceFact.OFF) {
+    const lost = `the rest of its memory was on ${sourceNode}, which is proven off`;
+    return `${lost}: once the guest on ${targetNode} is stopped it starts anew`;
+  }
+  return 'waiting for an answer or for the proof that the silent host is off';
 }
 
 /** Why the migration goes back, as this leader knows; its successors read it in the record. */

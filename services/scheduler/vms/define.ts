@@ -22,30 +22,43 @@ export async function defineVm(leading: Leading, request: DefineVmRequest): Prom
   const vm = plan(leading, request);
   refuseTaken(leading, vm);
   if (request.validateOnly) return vm;
-  const ops: TxnOp[] = [
-    await firstEpoch(leading, vm),
-    { op: 'cas', key: keys.vmName(vm.name), value: vm.id, index: NO_INDEX },
-    { op: 'cas', key: keys.vm(vm.id), value: vmCodec.encode(vm), index: NO_INDEX },
-    ...noteRequest(request.requestId, keys.vm(vm.id)),
-  ];
+  const { lastEpoch, holds } = await lastEpochOf(leading, vm.id);
   try {
-    const index = await leading.ledger.write(ops);
-    const record = { ...vm, etag: index.toString() };
-    leading.vms.put(vm.id, { record, index });
-    return record;
+    return await writeNewVm(leading, placed(vm, lastEpoch + 1n), [
+      ...holds,
+      ...noteRequest(request.requestId, keys.vm(vm.id)),
+    ]);
   } catch (error) {
     if (!(error instanceof LostTransaction)) throw error;
     return (await earlierResult(leading.env, request.requestId, VMS)) ?? taken(vm, error);
   }
 }
 
-/** Sets the first placement epoch above all that an earlier VM with this UUID used; yields the step that holds that. */
-async function firstEpoch(leading: Leading, vm: Vm): Promise<TxnOp> {
-  const key = keys.vmEpoch(vm.id);
-  const before = await readEntry(leading.env, key);
-  const epoch = BigInt(before?.value ?? '0') + 1n;
-  vm.placement = { node: vm.homeNode, epoch, lastEpoch: epoch, migrationId: '' };
-  return { op: 'check', key, index: before?.index ?? NO_INDEX };
+/** The highest placement epoch that an earlier VM with this UUID used, and the step that holds that; 0: none. */
+export async function lastEpochOf({ env }: Leading, vmId: string): Promise<{ lastEpoch: bigint; holds: TxnOp[] }> {
+  const key = keys.vmEpoch(vmId);
+  const before = await readEntry(env, key);
+  return {
+    lastEpoch: BigInt(before?.value ?? '0'),
+    holds: [{ op: 'check', key, index: before?.index ?? NO_INDEX }],
+  };
+}
+
+/** The record with its first right to run, at its home. */
+export function placed(vm: Vm, epoch: bigint): Vm {
+  return { ...vm, placement: { node: vm.homeNode, epoch, lastEpoch: epoch, migrationId: '' } };
+}
+
+/** Writes a VM's record and its unique name. Fails with LostTransaction where either was taken meanwhile. */
+export async function writeNewVm(leading: Leading, vm: Vm, holds: readonly TxnOp[]): Promise<Vm> {
+  const index = await leading.ledger.write([
+    { op: 'cas', key: keys.vmName(vm.name), value: vm.id, index: NO_INDEX },
+    { op: 'cas', key: keys.vm(vm.id), value: vmCodec.encode(vm), index: NO_INDEX },
+    ...holds,
+  ]);
+  const record = { ...vm, etag: index.toString() };
+  leading.vms.put(vm.id, { record, index });
+  return record;
 }
 
 /** The record as it would be. Reads only. */
@@ -83,10 +96,14 @@ function plan(leading: Leading, { spec, node, start, requestId }: DefineVmReques
   };
 }
 
-/** A name or UUID is taken by a VM of ours, or by a domain on some node that nobody has adopted. */
-function refuseTaken(leading: Leading, vm: Vm): void {
+/**
+ * A name or UUID is taken by a VM of ours, or by a domain on some node that nobody has adopted; `but`: the node whose
+ * domain it is.
+ */
+export function refuseTaken(leading: Leading, vm: Pick<Vm, 'id' | 'name'>, but?: string): void {
   if (leading.vms.get(vm.id) !== undefined) throw idTaken(vm, 'a VM of this cluster');
   for (const node of leading.nodes.nodes()) {
+    if (node.name === but) continue;
     for (const report of node.report?.vms.values() ?? []) {
       if (report.vmId === vm.id) throw idTaken(vm, `a domain on ${node.name}`);
       if (report.name === vm.name && leading.vms.get(report.vmId) === undefined) {
@@ -97,12 +114,12 @@ function refuseTaken(leading: Leading, vm: Vm): void {
   if (leading.vms.all().some(({ record }) => record.name === vm.name)) throw nameTaken(vm, 'a VM of this cluster');
 }
 
-function taken(vm: Vm, { failedOp }: LostTransaction): never {
+export function taken(vm: Vm, { failedOp }: LostTransaction): never {
   if (failedOp?.key === keys.vm(vm.id)) throw idTaken(vm, 'a VM of this cluster');
   throw nameTaken(vm, 'a VM of this cluster');
 }
 
-function idTaken(vm: Vm, by: string): LockstepError {
+export function idTaken(vm: Pick<Vm, 'id'>, by: string): LockstepError {
   return new LockstepError('VM_ID_TAKEN', `the UUID ${vm.id} is taken by ${by}`, {
     field: 'spec.domain_xml:/domain/uuid',
     got: vm.id,
@@ -111,7 +128,7 @@ function idTaken(vm: Vm, by: string): LockstepError {
   });
 }
 
-function nameTaken(vm: Vm, by: string): LockstepError {
+function nameTaken(vm: Pick<Vm, 'name'>, by: string): LockstepError {
   return new LockstepError('VM_NAME_TAKEN', `the name ${vm.name} is taken by ${by}`, {
     field: 'spec.domain_xml:/domain/name',
     got: vm.name,

@@ -20,11 +20,13 @@ export const allCells = (): Cell[] => MODES.flatMap((mode) => DEATHS.map((death)
 /**
  * `starts`: the host is proven dead, and the VM runs elsewhere. `waits`: nothing proves it, the action is UNCERTAIN and
  * says what is missing, nothing starts. `refused`: the device says off and the host runs on: the storage's lock refuses
- * the second copy, or the Fencer sees through it.
+ * the second copy, or the Fencer sees through it. `left alone`: only the agent is silent, and its host lives, with the
+ * guest on it: nobody is fenced, and the evidence says why.
  */
-export type Ending = 'starts' | 'waits' | 'refused';
+export type Ending = 'starts' | 'waits' | 'refused' | 'left alone';
 
 export function expectedEnding({ mode, death }: Cell): Ending {
+  if (death === 'hang') return isEndOf(mode) ? 'starts' : 'left alone';
   switch (mode) {
     case 'up':
     case 'slow':
@@ -36,9 +38,8 @@ export function expectedEnding({ mode, death }: Cell): Ending {
       return 'starts';
     case 'dead':
     case 'wrong-password':
-    case 'stuck-on':
-      return 'waits';
     case 'accepts-only':
+    case 'stuck-on':
       return 'waits';
     case 'lies-off':
       return death === 'crash' ? 'starts' : 'refused';
@@ -46,6 +47,9 @@ export function expectedEnding({ mode, death }: Cell): Ending {
       return death === 'crash' ? 'waits' : 'starts';
   }
 }
+
+/** Whether it ends the host whose agent hangs: somebody's hand does, and the watchdog that nobody feeds. */
+const isEndOf = (mode: BmcMode): boolean => mode === 'already-off' || mode === 'watchdog';
 
 /** Which service reads at its start what this mode is about. */
 export function restartedFor(mode: BmcMode): { part: 'node-agent' | 'fencer'; everywhere: boolean } | undefined {

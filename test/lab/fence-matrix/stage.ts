@@ -2,7 +2,7 @@
 // A host that dies, as the matrix, the shows and the benchmark let it die, and how it comes back.
 import { randomBytes, randomUUID } from 'node:crypto';
 import { existsSync, statSync } from 'node:fs';
-import { FenceActionState, LeaderRole, NodeJudgement, VmState, type FenceAction } from '@lockstep/sdk';
+import { FenceActionState, LeaderRole, NodeJudgement, VmState, type FenceAction, type NodeEvidence } from '@lockstep/sdk';
 import {
   awaitPart,
   chassisPower,
@@ -181,6 +181,23 @@ export async function actionSince(cluster: Cluster, victim: HostLayout, sinceMs:
   return all.find(({ node, createTime }) => node === victim.name && (createTime?.getTime() ?? 0) >= sinceMs);
 }
 
+/** What the leading Fencer knows of the node; undefined while nobody tells. */
+export async function evidenceOf({ api }: Cluster, victim: HostLayout): Promise<NodeEvidence | undefined> {
+  try {
+    const fencer = await api.fencer();
+    return (await fencer.listEvidence({})).nodes.find(({ node }) => node === victim.name);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The agent that hung goes on, and its BMC works again. */
+export async function goOn(cluster: Cluster, victim: HostLayout): Promise<void> {
+  signalPart(victim, 'node-agent', 'SIGCONT');
+  await setBmcMode(cluster.lab, victim, 'up');
+  await healthy(cluster);
+}
+
 /** Everything works again; what waited ends, and the host comes back. */
 export async function mend(cluster: Cluster, victim: HostLayout, guest: Guest | undefined): Promise<void> {
   const { lab, api } = cluster;
@@ -191,6 +208,7 @@ export async function mend(cluster: Cluster, victim: HostLayout, guest: Guest | 
   if (guest !== undefined) {
     await until(`${guest.name} runs elsewhere`, SETTLE_LIMIT_MS, async () => {
       try {
+        await acknowledge(cluster, victim);
         const { vm } = await api.scheduler.getVm({ vm: guest.id });
         const node = vm?.placement?.node ?? '';
         if (vm?.status?.state === VmState.RUNNING && node !== victim.name) return undefined;
@@ -201,6 +219,14 @@ export async function mend(cluster: Cluster, victim: HostLayout, guest: Guest | 
     });
   }
   await comeBack(cluster, victim);
+}
+
+/** Tells the Fencer what is so: it would find out itself, after a pause that grows with every try in vain. */
+async function acknowledge(cluster: Cluster, { name }: HostLayout): Promise<void> {
+  const waiting = (await actions(cluster)).find(({ node, state }) => node === name && state === FenceActionState.UNCERTAIN);
+  if (waiting === undefined) return;
+  const fencer = await cluster.api.fencer();
+  await fencer.acknowledgeDead({ node: name, confirmNode: name, reason: 'the lab has ended every process of it' });
 }
 
 /** Boots the host, whatever became of it, and waits until the cluster is whole again. */

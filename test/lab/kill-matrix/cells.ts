@@ -100,24 +100,3 @@ export function expectedMemory({ row, fault }: Cell): Memory {
       return 'same';
   }
 }
-
-/** A generator that gives the same numbers for the same seed, from 0 to 1. */
-function numbersOf(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-/** That many cells, none twice: the same for the same seed. */
-export function sampleOf<T>(cells: readonly T[], count: number, seed: number): T[] {
-  const next = numbersOf(seed);
-  return cells
-    .map((cell) => ({ cell, place: next() }))
-    .sort((a, b) => a.place - b.place)
-    .slice(0, count)
-    .map(({ cell }) => cell);
-}

@@ -1,21 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import type { Results } from '../matrix.js';
 import type { Outcome } from './cell.js';
 import { FAULTS, keyOf, ROWS, type Cell } from './cells.js';
-
-export type Results = Record<string, Outcome>;
-
-export function readResults(file: string): Results {
-  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Results) : {};
-}
-
-/** Whole or not at all: a run may be broken off at any moment. */
-export function writeResults(file: string, results: Results): void {
-  mkdirSync(dirname(file), { recursive: true });
-  writeFileSync(`${file}.new`, JSON.stringify(results, null, 1));
-  renameSync(`${file}.new`, file);
-}
 
 const SHORT: Record<string, string> = { SUCCEEDED: 'fwd', ABORTED: 'back', FAILED: 'cold' };
 
@@ -29,7 +15,7 @@ export function cellText(outcome: Outcome | undefined): string {
 }
 
 /** The matrix in Markdown. */
-export function tableOf(results: Results): string {
+export function tableOf(results: Results<Outcome>): string {
   const lines = [
     ['point', ...FAULTS],
     ['---', ...FAULTS.map(() => '---')],

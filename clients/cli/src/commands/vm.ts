@@ -14,6 +14,7 @@ import { present } from '../present.js';
 import { withCluster, type Work } from '../run.js';
 import type { Terminal } from '../terminal.js';
 import { STARTED, STOPPED, waitForVm, type VmGoal } from '../vm-wait.js';
+import { addAdoptCommand } from './vm-adopt.js';
 import { addLogCommand } from './vm-log.js';
 import { addMigrateCommands } from './vm-migrate.js';
 
@@ -35,6 +36,7 @@ export function addVmCommands(program: Command, terminal: Terminal): void {
   const vm = program.command('vm').description('virtual machines');
   addReadCommands(vm, terminal);
   addDefineCommand(vm, terminal);
+  addAdoptCommand(vm, terminal);
   addPowerCommands(vm, terminal);
   addMigrateCommands(vm, terminal);
   addUndefineCommand(vm, terminal);

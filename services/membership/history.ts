@@ -1,22 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
-import { keys } from '../core/records/keys.js';
+import { keys, nameOf } from '../core/records/keys.js';
 import type { Stored } from '../core/records/codec.js';
+import type { Env } from '../platform/env.js';
 import type { TxnOp } from '../platform/store/store.js';
-import type { RecordCache } from '../membership/record-cache.js';
-import type { Leading } from './term.js';
+import { isAborted, pauseUnlessAborted } from './back-off.js';
+import type { Ledger } from './ledger.js';
+import type { Term } from './leadership.js';
+import type { RecordCache } from './record-cache.js';
 
 /** One kind of record that is kept for a while after it has ended. */
 export interface History<T> {
   /** Names the key that says up to where it was pruned. */
-  kind: 'migrations' | 'events' | 'drains';
+  kind: 'migrations' | 'events' | 'drains' | 'fence-actions';
   cache: RecordCache<T>;
   idOf: (record: T) => string;
   keyOf: (id: string) => string;
-  /** When it ended, by the wall clock; undefined: it has not, and is kept. */
+  /** When it ended, by the wall clock; undefined: it has not, or is still needed, and is kept. */
   endedAt: (record: T) => Date | undefined;
   requestIdOf?: (record: T) => string;
   mostKept: number;
   oldestKeptMs: number;
+}
+
+/** What a leader of either role prunes with. */
+export interface HistoryKeeper {
+  env: Pick<Env, 'clock' | 'log'>;
+  term: Term;
+  ledger: Ledger;
+  /** By kind of record: the index up to which its history was pruned. */
+  prunedUpTo: Map<string, bigint>;
 }
 
 const PRUNE_EVERY_MS = 60_000;
@@ -41,26 +53,34 @@ export function toPrune<T>(
 }
 
 /** Keeps a history bounded for as long as this leader leads. */
-export function keepBounded<T>(leading: Leading, history: History<T>): void {
-  const { env, term } = leading;
-  const again = (): void => {
-    if (term.ended.aborted) return;
-    env.clock.after(PRUNE_EVERY_MS, () => {
-      prune(leading, history)
-        .catch((error: unknown) => {
-          env.log.warn(`old ${history.kind} are still kept; tried again in a minute`, { error });
-        })
-        .finally(again);
-    });
-  };
-  again();
+export function keepBounded<T>(keeper: HistoryKeeper, history: History<T>): void {
+  void keepPruning(keeper, history);
 }
 
-async function prune<T>(leading: Leading, history: History<T>): Promise<void> {
+async function keepPruning<T>(keeper: HistoryKeeper, history: History<T>): Promise<void> {
+  const { env, term } = keeper;
+  while (!isAborted(term.ended)) {
+    await pauseUnlessAborted(env.clock, PRUNE_EVERY_MS, term.ended);
+    if (isAborted(term.ended)) return;
+    try {
+      await prune(keeper, history);
+    } catch (error) {
+      env.log.warn(`old ${history.kind} are still kept; tried again in a minute`, { error });
+    }
+  }
+}
+
+/** Up to where the history of each kind was pruned by leaders before. */
+export async function readPruned({ store }: Pick<Env, 'store'>): Promise<Map<string, bigint>> {
+  const { entries } = await store.list(keys.prunedAll, { consistency: 'consistent' });
+  return new Map(entries.map(({ key, value }) => [nameOf(key), BigInt(value)]));
+}
+
+async function prune<T>(keeper: HistoryKeeper, history: History<T>): Promise<void> {
   const { cache, idOf, keyOf, kind, requestIdOf } = history;
-  for (let round = 0; round < MOST_ROUNDS && !leading.term.ended.aborted; round += 1) {
-    const old = toPrune(cache.all(), history, leading.env.clock.wallTime().getTime()).slice(-AT_ONCE);
-    const newest = old.reduce((most, { index }) => (index > most ? index : most), leading.prunedUpTo.get(kind) ?? 0n);
+  for (let round = 0; round < MOST_ROUNDS && !keeper.term.ended.aborted; round += 1) {
+    const old = toPrune(cache.all(), history, keeper.env.clock.wallTime().getTime()).slice(-AT_ONCE);
+    const newest = old.reduce((most, { index }) => (index > most ? index : most), keeper.prunedUpTo.get(kind) ?? 0n);
     if (old.length === 0) return;
     // Written with the deed: a watcher who was away since before that index is told to look anew.
     const mark: TxnOp = { op: 'set', key: keys.pruned(kind), value: newest.toString() };
@@ -71,8 +91,8 @@ async function prune<T>(leading: Leading, history: History<T>): Promise<void> {
         ...(requestId === '' ? [] : [{ op: 'delete', key: keys.request(requestId) } as const]),
       ];
     });
-    const index = await leading.ledger.write([mark, ...ops]);
-    leading.prunedUpTo.set(kind, newest);
+    const index = await keeper.ledger.write([mark, ...ops]);
+    keeper.prunedUpTo.set(kind, newest);
     for (const { record } of old) cache.remove(idOf(record), index);
   }
 }

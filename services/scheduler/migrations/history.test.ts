@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Migration, MigrationState } from '@lockstep/sdk/v1';
 import { describe, expect, it } from 'vitest';
-import { migrationCodec } from '../core/records/codec.js';
-import { createMemoryLogger } from '../platform/log/memory.js';
-import { toPrune } from './history.js';
-import { migrationHistory } from './migrations/history.js';
-import { RecordCache } from '../membership/record-cache.js';
+import { migrationCodec } from '../../core/records/codec.js';
+import { createMemoryLogger } from '../../platform/log/memory.js';
+import { toPrune } from '../../membership/history.js';
+import { migrationHistory } from './history.js';
+import { RecordCache } from '../../membership/record-cache.js';
 
 const NOW = Date.UTC(2030, 0, 1);
 const DAY = 24 * 3_600_000;
