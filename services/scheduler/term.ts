@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { ClusterOptions, Drain, Event, Migration, Network, Vm } from '@lockstep/sdk/v1';
+import type { Arming, ClusterOptions, Drain, Event, Migration, Network, Vm } from '@lockstep/sdk/v1';
 import type { EventLog } from '../membership/events.js';
 import type { NodeStreams } from '../membership/node-streams.js';
 import type { Term } from '../membership/leadership.js';
@@ -23,6 +23,8 @@ export interface Leading {
   /** Written by both leaders; read here. */
   eventRecords: RecordCache<Event>;
   events: EventLog;
+  /** Whether the cluster's care is switched off; the Fencer's leader writes it. */
+  arming: RecordCache<Arming>;
   /** By kind of record: the index up to which its history was pruned. */
   prunedUpTo: Map<string, bigint>;
   nodes: NodeStreams;

@@ -4,6 +4,7 @@ import { byRecoveryOrder, waitsFor, type RecoveryCandidate } from '../../core/re
 import type { Logger } from '../../platform/log/log.js';
 import { sleep } from '../../platform/clock/clock.js';
 import type { Leading } from '../term.js';
+import { leftAlone } from '../vms/left-alone.js';
 import { withStatus } from '../vms/status.js';
 import { proofOf } from './proof.js';
 import { rehome } from './rehome.js';
@@ -140,6 +141,6 @@ function candidateOf({ id, name, spec, desired }: Vm): Candidate {
 /** Whether a VM is on a host that is proven off, and is to be somewhere else. */
 export function isToRecover(leading: Leading, { placement, desired }: Vm): boolean {
   if (placement?.migrationId !== '') return false;
-  if (desired === VmDesired.DISABLED || desired === VmDesired.UNMANAGED) return false;
+  if (desired === VmDesired.DISABLED || desired === VmDesired.UNMANAGED || leftAlone(leading)) return false;
   return proofOf(leading, placement.node) !== undefined;
 }
