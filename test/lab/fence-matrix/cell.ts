@@ -141,7 +141,9 @@ async function watch(
       const confirmed = seen.action?.state === FenceActionState.CONFIRMED;
       if (confirmed && stage.printedElsewhere(cluster, victim, guest.name).length > 0) break;
       if (expectedEnding(cell) === 'left alone' && Date.now() - atMs > LEFT_ALONE_MS) break;
-      const waits = expectedEnding(cell) === 'starts' ? false : seen.action?.state === FenceActionState.UNCERTAIN || confirmed;
+      // Its ladder is worked again and again: between two waits it is RUNNING.
+      const hasWaited = seen.action?.state === FenceActionState.UNCERTAIN || waitsSinceMs !== undefined;
+      const waits = expectedEnding(cell) === 'starts' ? false : hasWaited || confirmed;
       waitsSinceMs = waits ? (waitsSinceMs ?? Date.now()) : undefined;
       if (waitsSinceMs !== undefined && Date.now() - waitsSinceMs > WAITS_MS) break;
       await sleep(LOOK_EVERY_MS);
