@@ -24,7 +24,7 @@ export { limit, plug } from './network.js';
 export { killPart, signalPart, startPart, awaitPart, partNamed, partState } from './parts.js';
 export { attempt, run, until, type Outcome } from './shell.js';
 export { status, type HostStatus } from './status.js';
-export { crashHost, down, power, startHost, up, type UpOptions } from './up.js';
+export { crashHost, rebootHost, down, power, startHost, up, type UpOptions } from './up.js';
 export { watchdogDevice, watchdogSeconds } from './watchdog.js';
 
 /** Checks what a guest printed on all hosts together. */
