@@ -126,6 +126,7 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
     creating: new Set(),
     rehoming: new Map(),
     noTarget: new Map(),
+    storageHeld: new Map(),
     cannotLeave: new Map(),
   };
   const caches = [leading.vms, leading.migrations, leading.drains, leading.networks, leading.eventRecords, leading.arming];

@@ -37,6 +37,8 @@ export interface Leading {
   rehoming: Map<string, string>;
   /** VMs that no node can take now, and why, node by node. */
   noTarget: Map<string, string>;
+  /** VMs whose disks a host that is proven off still has locked, and why that could not be ended yet. */
+  storageHeld: Map<string, { reason: string; detail: string }>;
   /** VMs that cannot leave a node that is to be empty, and why. */
   cannotLeave: Map<string, { reason: string; detail: string }>;
 }

@@ -5,9 +5,12 @@ import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { ceph, continuityOf, hostNamed, rbdLocks, signalCeph, until, type CephDaemon } from '../../deploy/lab/api.js';
 import { cephProcesses, everyNodeSays, isWell, meshWithCeph, nodeNamed, removeRbdGuests, startRbdGuest } from './ceph-mesh.js';
 import { lab, lockstep, ok } from './mesh.js';
+import { endRbdClients, realStorageRig } from './rbd-clients.js';
+import { storageLocksContract } from '../contract/storage-locks.rig.js';
 
 beforeAll(meshWithCeph);
 afterEach(removeRbdGuests);
+afterEach(endRbdClients);
 
 const addressOf = (host: string) => `${hostNamed(lab, host).addresses.a}:`;
 
@@ -88,6 +91,8 @@ describe('a VM with its disk on RBD', () => {
     expect((await guest.generation()).boot).toBe(0);
   });
 });
+
+storageLocksContract('the real storage cluster', realStorageRig);
 
 it('a monitor that answers nobody costs two seconds: the question is killed, nothing of it stays, the heartbeat goes on', async () => {
   await without('mon', async () => {
