@@ -72,7 +72,8 @@ export class Membership {
         const hostUuid = config.hostUuid ?? host?.hostUuid;
         if (hostUuid !== undefined) this.hostUuid = hostUuid;
         const hypervisorVersion = host?.version ?? '';
-        const joined = await join({ store: env.store, config, memory, hostUuid, hypervisorVersion });
+        const hostAddresses = env.host.addresses();
+        const joined = await join({ store: env.store, config, memory, hostUuid, hypervisorVersion, hostAddresses });
         await env.points('agent/joined');
         await onJoined(joined);
         this.incarnation = joined.incarnation;

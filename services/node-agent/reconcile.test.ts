@@ -3,6 +3,7 @@ import { NodeAgentServiceGetNodeRequest, RemoveVmRequest, VmDesired, VmState, ty
 import { beforeEach, describe, expect, it } from 'vitest';
 import { withPlacementEpoch } from '../core/domain-xml/epoch.js';
 import { HypervisorError, type Hypervisor } from '../platform/hypervisor/hypervisor.js';
+import { DEFAULT_TIMING } from './config.js';
 import { call, domainXml, overriding, spec, TestBed, VM, type TestNode } from './test-bed.js';
 import { TestLeader } from './test-leader.js';
 
@@ -103,6 +104,28 @@ describe('a VM that does not start', () => {
   });
 });
 
+describe('a VM whose storage is locked by a copy elsewhere', () => {
+  it('waits for the lock with a reason of its own, uses up no restart, and starts when the lock is gone', async () => {
+    let locked = true;
+    const refusing = (real: Hypervisor): Hypervisor =>
+      overriding(real, {
+        start: (uuid, limit) =>
+          locked ? Promise.reject(new HypervisorError('locked', 'Failed to get "write" lock')) : real.start(uuid, limit),
+      });
+    const b = await bed.node('b', { hypervisor: refusing });
+    await bed.record({ node: 'b', epoch: 1n });
+    await leader.apply(b, 1n, VmDesired.RUNNING, spec({ maxRestart: 1 }));
+    for (let look = 0; look < 100; look += 1) {
+      await bed.clock.advance(3_000);
+      expect((await report(b))?.status).toMatchObject({ state: VmState.STARTING, reason: 'STORAGE_LOCKED' });
+    }
+    locked = false;
+    await bed.clock.advance(20_000);
+    expect(bed.runningOn()).toEqual(['b']);
+    expect((await report(b))?.status).toMatchObject({ state: VmState.RUNNING, reason: '' });
+  });
+});
+
 describe('StopVm', () => {
   it('answers when the guest stands, and the guest is not started again', async () => {
     await leader.apply(a, 1n);
@@ -141,6 +164,42 @@ describe('a guest that ends by itself', () => {
     await bed.clock.advance(120_000);
     expect(bed.runningOn()).toEqual([]);
     expect((await report())?.status).toMatchObject({ state: VmState.ERROR, reason: 'RESTARTS_EXHAUSTED' });
+  });
+
+  it('before anybody looked is not started again without end', async () => {
+    let starts = 0;
+    await a.kill();
+    await a.restart({
+      hypervisor: (real) =>
+        overriding(real, {
+          start: async (uuid, limit) => {
+            starts += 1;
+            await real.start(uuid, limit);
+            a.host.crashGuest(uuid);
+          },
+        }),
+    });
+    await bed.clock.advance(2_000);
+    await leader.apply(a, 1n, VmDesired.RUNNING, spec({ maxRestart: 2 }));
+    await bed.clock.advance(120_000);
+    expect(starts).toBe(3);
+  });
+
+  it('waits longer before each restart, and begins anew once it ran for long', async () => {
+    await leader.apply(a, 1n, VmDesired.RUNNING, spec({ maxRestart: 9 }));
+    await bed.clock.advance(2_000);
+    const { restartBackoffMs, stableAfterMs } = DEFAULT_TIMING;
+    for (const factor of [1, 2, 4]) {
+      a.host.crashGuest(VM);
+      await bed.clock.advance(factor * restartBackoffMs - 1_000);
+      expect(bed.runningOn()).toEqual([]);
+      await bed.clock.advance(2_000);
+      expect(bed.runningOn()).toEqual(['a']);
+    }
+    await bed.clock.advance(stableAfterMs + 10_000);
+    a.host.crashGuest(VM);
+    await bed.clock.advance(restartBackoffMs + 1_000);
+    expect(bed.runningOn()).toEqual(['a']);
   });
 
   it.each([

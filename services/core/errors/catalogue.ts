@@ -83,6 +83,10 @@ export const CATALOGUE = {
   SIGNS_OF_LIFE: { status: 'ABORTED', hint: 'lockstep fence evidence {node}' },
   JOINED_AGAIN: { status: 'ABORTED', hint: 'lockstep node show {node}' },
 
+  // A dead host's storage locks.
+  STORAGE_LOCKED: { status: 'FAILED_PRECONDITION', hint: 'rbd lock ls {image}' },
+  STORAGE_UNAVAILABLE: { status: 'UNAVAILABLE', hint: 'ceph status' },
+
   // Agents to leaders.
   STALE_EPOCH: { status: 'FAILED_PRECONDITION', hint: '' },
   STALE_PLACEMENT: { status: 'FAILED_PRECONDITION', hint: '' },

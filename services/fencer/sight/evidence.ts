@@ -1,5 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-import { EvidenceSource, NodeJudgement, type Evidence, type FenceDrill, type Node, type NodeEvidence } from '@lockstep/sdk/v1';
+import {
+  EvidenceSource,
+  NodeJudgement,
+  NodeLeavingKind,
+  type Evidence,
+  type FenceDrill,
+  type Node,
+  type NodeEvidence,
+} from '@lockstep/sdk/v1';
 import { seconds } from '../../core/judgement/throws.js';
 import type { NodeFacts, Observation, OwnPhase } from '../../core/judgement/facts.js';
 import type { Verdict } from '../../core/judgement/judge.js';
@@ -59,6 +67,7 @@ export function factsOf(view: NodeView, observer: Observer, sights: Sights): Nod
     observations,
     ownPhase: own === undefined ? undefined : phaseOf(own),
     steady: view.record.steady,
+    leftInOrder: view.record.leaving?.left === true && view.record.leaving.kind === NodeLeavingKind.SHUTDOWN,
     powerOff: powerOffOf(view, observer, sights),
     agreement: agreementOf(sights.tallies),
     observerBlind,
