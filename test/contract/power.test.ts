@@ -96,7 +96,7 @@ describe.each([
     expect(await bmc.guid(CALL)).toBe(GUID);
   });
 
-  it('switches the power, and one that is off already without complaint', async () => {
+  it('ancestor 17: switches the power and reads back what the real tool says of it; one that is off already without complaint', async () => {
     const bmc = rig.bmc();
     await bmc.powerOff(CALL);
     expect(await bmc.powerState(CALL)).toBe('off');

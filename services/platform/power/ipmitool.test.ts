@@ -15,7 +15,7 @@ function failure(stderr: string): BmcError {
 }
 
 describe("ipmitool's words", () => {
-  it('are read as bytes, whatever stands around them and in which letters', () => {
+  it('ancestor 17: are read as bytes, whatever stands around them and in which letters', () => {
     expect(read(0, 'Loading IANA PEN Registry...\nRAW RSP (3 bytes)\n 01 0A ff\n')).toEqual({ code: 0, data: [1, 10, 255] });
     expect(read(0, '\n')).toEqual({ code: 0, data: [] });
   });
