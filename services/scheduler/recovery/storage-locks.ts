@@ -59,7 +59,7 @@ export class StorageLocks {
     const due = release.state === 'waiting' && this.leading.env.clock.nowMs() >= release.notBeforeMs;
     if (due && running < AT_ONCE) {
       release.state = 'running';
-      void this.work(vm, proof, release, this.helper(target, release.failures));
+      void this.work(vm, proof, release, this.helper(target, proof.node, release.failures));
     }
     return release.state === 'done';
   }
@@ -91,31 +91,13 @@ export class StorageLocks {
   }
 
   /** The node that is to get the VM first, then the others that answer, in turn. */
-  private helper(target: string, failures: number): string {
-    const all = [target, ...answering(this.leading).filter((name) => name !== target)];
+  private helper(target: string, dead: string, failures: number): string {
+    const others = this.leading.nodes
+      .nodes()
+      .filter(({ name, connected, record }) => name !== target && name !== dead && connected && record.fencedBy === '')
+      .map(({ name }) => name);
+    const all = [target, ...others];
     return all[failures % all.length] ?? target;
-  }
-}
-
-/** Nodes whose agents answer, and which nobody has proven off. */
-function answering({ nodes }: Leading): string[] {
-  return nodes
-    .nodes()
-    .filter(({ connected, record }) => connected && record.fencedBy === '')
-    .map(({ name }) => name);
-}
-
-/**
- * The same for a VM that was being moved when an end of its move died: whichever copy goes on, or starts anew, finds its
- * disks free. Orders one of the ends where one is left. Fails as long as it is not done.
- */
-export async function releaseEnds(leading: Leading, vm: Vm, ends: readonly { node: string; off: Proof | undefined }[]): Promise<void> {
-  const left = answering(leading);
-  const helper = ends.find(({ node, off }) => off === undefined && left.includes(node))?.node ?? left[0];
-  for (const { node, off } of ends) {
-    if (off === undefined || imagesOf(vm).length === 0) continue;
-    if (helper === undefined) throw new LockstepError('NODE_UNREACHABLE', `no agent answers that could break the storage locks of ${node}`);
-    await releaseStorageLocks(leading, vm, off, helper);
   }
 }
 
