@@ -25,10 +25,14 @@ export interface ShownNode {
   };
 }
 
-/** The mesh with a storage cluster that every node's agent has heard of. */
+/** The mesh with a storage cluster. */
 export async function meshWithCeph(): Promise<void> {
   await up(lab, { env: meshEnv, withCeph: true });
   await meshUp();
+}
+
+/** Waits until every node's agent has heard that it is well; on a busy machine some of its questions take too long. */
+export async function everyNodeHeardOfCeph(): Promise<void> {
   await everyNodeSays('the storage cluster is well', ({ ceph }) =>
     ceph?.health === 'HEALTH_OK' ? undefined : (ceph?.detail ?? 'nothing of it'),
   );
