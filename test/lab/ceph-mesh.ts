@@ -44,7 +44,7 @@ export async function nodeNamed(name: string): Promise<ShownNode> {
 
 /** Waits until there is nothing more to wait for at any node. An agent asks Ceph every 30 s. */
 export async function everyNodeSays(what: string, missing: (node: ShownNode) => string | undefined): Promise<void> {
-  await until(what, 150_000, async () => {
+  await until(what, 300_000, async () => {
     const nodes = await Promise.all(lab.hosts.map(({ name }) => nodeNamed(name)));
     const unmet = nodes.flatMap((node) => {
       const why = missing(node);
