@@ -8,6 +8,7 @@ import type { Lab } from './layout.js';
 
 export { bmcMode, setBmcMode } from './bmc.js';
 export { attemptCeph, ceph, cephDaemons, cephState, signalCeph, type CephDaemon } from './ceph.js';
+export { agentUser, cephConfigFile, hostCephConfigFile } from './ceph-files.js';
 export { rbdDisk, rbdGenerationOf, rbdLocks, removeRbdDisk, type RbdDisk, type RbdLock } from './rbd.js';
 export { chassisPower, credentialsOf, ipmiPort, type DeviceName } from './bmc-device.js';
 export { bmcModeNames, bmcModes, type BmcMode } from './bmc-modes.js';

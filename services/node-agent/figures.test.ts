@@ -30,8 +30,10 @@ const assigned = (gib: bigint): VmNotes => ({
   assignment: { desired: 2, placementEpoch: 1n, memoryBytes: gib * GIB, vcpus: Number(gib) },
 });
 
+const HUGEPAGES = { hugepagesTotalBytes: 8n * GIB, hugepagesFreeBytes: 3n * GIB };
+
 function gib(domains: Domain[], notes: Record<string, VmNotes> = {}) {
-  const host = { totalBytes: 64n * GIB, freeBytes: 10n * GIB, availableBytes: 40n * GIB };
+  const host = { totalBytes: 64n * GIB, freeBytes: 10n * GIB, availableBytes: 40n * GIB, ...HUGEPAGES };
   const { memory } = nodeFigures({ domains, notes: new Map(Object.entries(notes)), host, cpus: 8, load: 0 });
   return [memory.allocatedBytes / GIB, memory.provisionedBytes / GIB, memory.promisedBytes / GIB].map(Number);
 }
@@ -53,9 +55,9 @@ describe('the figures of a node: allocated, provisioned, promised', () => {
   });
 
   it('takes used memory from what is available: the page cache is no use', () => {
-    const host = { totalBytes: 64n * GIB, freeBytes: 10n * GIB, availableBytes: 40n * GIB };
+    const host = { totalBytes: 64n * GIB, freeBytes: 10n * GIB, availableBytes: 40n * GIB, ...HUGEPAGES };
     const { memory } = nodeFigures({ domains: [], notes: new Map(), host, cpus: 8, load: 0 });
-    expect(memory).toMatchObject({ totalBytes: 64n * GIB, usedBytes: 24n * GIB, freeBytes: 10n * GIB });
+    expect(memory).toMatchObject({ totalBytes: 64n * GIB, usedBytes: 24n * GIB, freeBytes: 10n * GIB, ...HUGEPAGES });
   });
 
   it('says what is missing', () => {
@@ -67,6 +69,7 @@ describe('the figures of a node: allocated, provisioned, promised', () => {
       allocatedBytes: 4n * GIB,
       provisionedBytes: 0n,
       promisedBytes: 2n * GIB,
+      ...HUGEPAGES,
     };
     expect(memoryRefusal(memory, 2n * GIB, 0n)).toBeUndefined();
     expect(memoryRefusal(memory, 2n * GIB, 1n)).toMatch(/needs 2048 MiB of memory, has 2047 MiB/);

@@ -58,6 +58,8 @@ export function nodeFigures({ domains, notes, host, cpus, load }: FiguresInput):
       allocatedBytes: allocated.memoryBytes,
       provisionedBytes: provisioned.memoryBytes,
       promisedBytes: promised.memoryBytes,
+      hugepagesTotalBytes: host?.hugepagesTotalBytes ?? 0n,
+      hugepagesFreeBytes: host?.hugepagesFreeBytes ?? 0n,
     },
     cpu: { total: cpus, allocated: allocated.vcpus, provisioned: provisioned.vcpus, promised: promised.vcpus, load },
     vmsRunning,

@@ -22,6 +22,7 @@ const MOST_VMS = 2_000;
 const COLLECTORS = ['vms', 'usage', 'host', 'ceph', 'bridges', 'bmc'];
 const LATENESS_SECONDS = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 15];
 const MEMORY_KINDS = ['total', 'used', 'free', 'available', 'allocated', 'provisioned', 'promised'] as const;
+const HUGEPAGE_KINDS = ['total', 'free'] as const;
 const VCPU_KINDS = ['total', 'allocated', 'provisioned', 'promised'] as const;
 
 const vmStates = enumLabels(VmState);
@@ -74,6 +75,11 @@ function figureGauges(metrics: Metrics): (node: Node) => void {
     help: "The node's memory, and what VMs take of it.",
     labels: { kind: MEMORY_KINDS },
   });
+  const hugepages = metrics.gauge({
+    name: 'lockstep_node_hugepages_bytes',
+    help: "The part of the node's memory that is set aside as huge pages, and what of it nobody has taken.",
+    labels: { kind: HUGEPAGE_KINDS },
+  });
   const vcpus = metrics.gauge({
     name: 'lockstep_node_vcpus',
     help: "The node's CPUs (total), and the vCPUs of its VMs.",
@@ -100,6 +106,8 @@ function figureGauges(metrics: Metrics): (node: Node) => void {
     const counts = { up: osdsUp, down: osdsTotal - osdsUp, in: osdsIn, total: osdsTotal };
     for (const [state, count] of Object.entries(counts)) osds.set({ state }, count);
     for (const kind of MEMORY_KINDS) memory.set({ kind }, Number(figures?.memory?.[`${kind}Bytes`] ?? 0n));
+    hugepages.set({ kind: 'total' }, Number(figures?.memory?.hugepagesTotalBytes ?? 0n));
+    hugepages.set({ kind: 'free' }, Number(figures?.memory?.hugepagesFreeBytes ?? 0n));
     for (const kind of VCPU_KINDS) vcpus.set({ kind }, figures?.cpu?.[kind] ?? 0);
     load.set({}, figures?.cpu?.load ?? 0);
     const now = new Set(held.map(({ type }) => conditions.of(type)));

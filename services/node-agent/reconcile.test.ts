@@ -3,6 +3,7 @@ import { NodeAgentServiceGetNodeRequest, RemoveVmRequest, VmDesired, VmState, ty
 import { beforeEach, describe, expect, it } from 'vitest';
 import { withPlacementEpoch } from '../core/domain-xml/epoch.js';
 import { HypervisorError, type Hypervisor } from '../platform/hypervisor/hypervisor.js';
+import { DEFAULT_TIMING } from './config.js';
 import { call, domainXml, overriding, spec, TestBed, VM, type TestNode } from './test-bed.js';
 import { TestLeader } from './test-leader.js';
 
@@ -163,6 +164,42 @@ describe('a guest that ends by itself', () => {
     await bed.clock.advance(120_000);
     expect(bed.runningOn()).toEqual([]);
     expect((await report())?.status).toMatchObject({ state: VmState.ERROR, reason: 'RESTARTS_EXHAUSTED' });
+  });
+
+  it('before anybody looked is not started again without end', async () => {
+    let starts = 0;
+    await a.kill();
+    await a.restart({
+      hypervisor: (real) =>
+        overriding(real, {
+          start: async (uuid, limit) => {
+            starts += 1;
+            await real.start(uuid, limit);
+            a.host.crashGuest(uuid);
+          },
+        }),
+    });
+    await bed.clock.advance(2_000);
+    await leader.apply(a, 1n, VmDesired.RUNNING, spec({ maxRestart: 2 }));
+    await bed.clock.advance(120_000);
+    expect(starts).toBe(3);
+  });
+
+  it('waits longer before each restart, and begins anew once it ran for long', async () => {
+    await leader.apply(a, 1n, VmDesired.RUNNING, spec({ maxRestart: 9 }));
+    await bed.clock.advance(2_000);
+    const { restartBackoffMs, stableAfterMs } = DEFAULT_TIMING;
+    for (const factor of [1, 2, 4]) {
+      a.host.crashGuest(VM);
+      await bed.clock.advance(factor * restartBackoffMs - 1_000);
+      expect(bed.runningOn()).toEqual([]);
+      await bed.clock.advance(2_000);
+      expect(bed.runningOn()).toEqual(['a']);
+    }
+    await bed.clock.advance(stableAfterMs + 10_000);
+    a.host.crashGuest(VM);
+    await bed.clock.advance(restartBackoffMs + 1_000);
+    expect(bed.runningOn()).toEqual(['a']);
   });
 
   it.each([

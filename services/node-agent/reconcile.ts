@@ -7,6 +7,7 @@ import { HypervisorError } from '../platform/hypervisor/hypervisor.js';
 import type { Logger } from '../platform/log/log.js';
 import { CALL_MS } from './config.js';
 import { reasonOf } from './hypervisor-errors.js';
+import { readLeftAlone } from './joining.js';
 import type { AgentParts } from './parts.js';
 import { nextStep, type Step, type StepInput, type Wish } from './vm-step.js';
 import { VmWorker, type KnownBetter } from './vm-worker.js';
@@ -214,6 +215,7 @@ export class Reconciler {
         worker.known = { state: VmState.STARTING, reason: '', detail: 'being started' };
         this.onChange();
         await hypervisor.start(vmId, { deadlineMs: CALL_MS.start });
+        worker.started(this.parts.env.clock.nowMs());
         worker.known = undefined;
         return;
       case 'ask-shutdown': {
@@ -250,7 +252,9 @@ export class Reconciler {
     try {
       const entry = await store.get(keys.vm(vmId), { consistency: 'consistent', signal: this.parts.stopped });
       if (entry === undefined) return no('VM_NOT_FOUND', 'its record does not exist');
-      const placement = vmCodec.decode(entry.value, entry.index).placement;
+      const { placement, desired } = vmCodec.decode(entry.value, entry.index);
+      const isLeft = desired === VmDesired.UNMANAGED || (await readLeftAlone(store, this.parts.stopped));
+      if (isLeft) return no('UNMANAGED', 'it is left to its owner');
       if (placement?.node !== this.parts.config.node || placement.epoch !== wish?.placementEpoch) {
         return no('STALE_PLACEMENT', 'its record does not name this node with this placement epoch');
       }

@@ -47,6 +47,12 @@ export class VmWorker {
     this.known = undefined;
   }
 
+  /** It was started: where the next look finds it off, it ended by itself, however quickly that was. */
+  started(nowMs: number): void {
+    this.#activeSinceMs = nowMs;
+    this.history.wasActive = true;
+  }
+
   /** Takes in what a pass has read: an end that nobody asked for counts against the restarts. */
   observe(domain: Domain | undefined, nowMs: number): void {
     this.seen = { domain };

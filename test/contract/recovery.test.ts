@@ -3,6 +3,7 @@ import { ApiError, connect, MigrationMode, MigrationState, VmDesired, VmState, t
 import { VmRecovery, type VmSpec } from '@lockstep/sdk/v1';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startDevCluster, type DevCluster } from '../../services/dev/cluster.js';
+import { DEFAULT_TIMING } from '../../services/node-agent/config.js';
 import { overriding } from '../../services/node-agent/test-bed.js';
 import { HypervisorError, type Hypervisor } from '../../services/platform/hypervisor/hypervisor.js';
 import { createMemoryLogger } from '../../services/platform/log/memory.js';
@@ -17,10 +18,13 @@ let lockstep: Lockstep;
 
 /** Nodes that start nothing. */
 const broken = new Set<string>();
+/** Every start that a hypervisor was asked for. */
+const starts: { node: string; uuid: string; atMs: number }[] = [];
 
 function moody(node: string, hypervisor: Hypervisor): Hypervisor {
   return overriding(hypervisor, {
     start: async (uuid, call) => {
+      starts.push({ node, uuid, atMs: performance.now() });
       if (broken.has(node)) throw new HypervisorError('refused', 'the storage is not there');
       await hypervisor.start(uuid, call);
     },
@@ -36,6 +40,7 @@ async function start(options: { nodes?: number; memoryBytes?: bigint } = {}): Pr
 
 afterEach(async () => {
   broken.clear();
+  starts.length = 0;
   lockstep.close();
   await cluster.close();
 });
@@ -228,6 +233,35 @@ describe('a VM that a node cannot keep running', () => {
     await lockstep.scheduler.startVm({ vm: vm.id });
     const runs = await lockstep.waitForVm(vm.id, [VmState.RUNNING]);
     expect(runs.trouble).toBeUndefined();
+  });
+
+  it('because its guest crashes again and again backs off, is given to another node, and ends in ERROR with its reason', async () => {
+    const vm = await define({ maxRestart: 1, maxRelocate: 1 });
+    const crashing = setInterval(() => {
+      for (const node of runsOn(cluster, vm.id)) cluster.hosts.get(node)?.crashGuest(vm.id);
+    }, 50);
+    try {
+      const backingOff = { state: VmState.CRASHED, reason: 'GUEST_LOST', node: 'n1' };
+      await expect.poll(async () => (await recordOf(vm.id)).status, WAIT).toMatchObject(backingOff);
+      await expect.poll(async () => (await recordOf(vm.id)).trouble?.givenUp, WAIT).toBe(true);
+    } finally {
+      clearInterval(crashing);
+    }
+    const error = await recordOf(vm.id);
+    expect(error.status).toMatchObject({ state: VmState.ERROR, reason: 'RELOCATIONS_EXHAUSTED' });
+    expect(error.status?.detail).toContain('ended by itself');
+    expect(error.trouble).toMatchObject({ relocations: 1, givenUp: true });
+    const tries = starts.filter(({ uuid }) => uuid === vm.id);
+    const nodes = [...new Set(tries.map(({ node }) => node))];
+    expect(nodes).toHaveLength(2);
+    expect(nodes[0]).toBe('n1');
+    for (const node of nodes) {
+      // Once, and once more as max_restart allows, with the back-off in between.
+      const [first, second, ...more] = tries.filter((one) => one.node === node).map(({ atMs }) => atMs);
+      expect(more).toEqual([]);
+      expect((second ?? 0) - (first ?? 0)).toBeGreaterThanOrEqual(DEFAULT_TIMING.restartBackoffMs);
+    }
+    expect(runsOn(cluster, vm.id)).toEqual([]);
   });
 
   it('waits for a target while no other node has room for it', async () => {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -108,6 +108,63 @@ describe('a service under systemd', () => {
     }
     const output = execFileSync('/bin/sh', ['-c', 'systemd-analyze verify "$@" 2>&1', 'sh', ...units.map((unit) => join(folder, unit))]);
     expect(output.toString()).toBe('');
+  });
+});
+
+describe("the agent's unit", () => {
+  const unit = readFileSync(join(root, 'deploy/systemd/lockstep-node-agent.service'), 'utf8');
+  const valueOf = (key: string): string | undefined => new RegExp(`^${key}=(.*)$`, 'm').exec(unit)?.[1];
+
+  /** As root with only these capabilities, in a network namespace of its own. */
+  const attempt = (capabilities: readonly string[], script: string): { status: number | null; stderr: string } => {
+    const kept = capabilities.map((name) => `,+${name.replace('CAP_', '').toLowerCase()}`).join('');
+    const confined = ['setpriv', '--no-new-privs', '--inh-caps=-all', `--bounding-set=-all${kept}`, 'sh', '-ec', script];
+    const { status, stderr } = spawnSync('unshare', ['--net', ...confined], { encoding: 'utf8' });
+    return { status, stderr };
+  };
+
+  it('leaves it the rights that its work needs, which it has not without them', () => {
+    const console = join(folder, 'console.log');
+    writeFileSync(console, 'hello\n', { mode: 0o600 });
+    chownSync(console, 65_534, 65_534);
+    const kept = (valueOf('CapabilityBoundingSet') ?? '').split(' ').filter((name) => name !== '');
+    const works = {
+      'makes links': 'ip link add name br-unit type bridge',
+      'keeps IPv6 off them': 'test ! -d /proc/sys/net/ipv6 || echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6',
+      "reads consoles of QEMU's user": `cat ${console}`,
+    };
+    chmodSync(folder, 0o755);
+    for (const [what, script] of Object.entries(works)) {
+      expect(attempt(kept, script), what).toEqual({ status: 0, stderr: '' });
+    }
+    expect(attempt([], works['makes links']).status).not.toBe(0);
+    expect(attempt([], works["reads consoles of QEMU's user"]).status).not.toBe(0);
+  });
+
+  it('lets it write settings of the kernel and open the watchdog, and stops no guest with it', () => {
+    expect(valueOf('ProtectKernelTunables')).toBe('no');
+    expect(valueOf('PrivateDevices')).toBe('no');
+    expect(unit).toMatch(/^DevicePolicy=closed\nDeviceAllow=\/dev\/watchdog rw$/m);
+    expect(valueOf('KillMode')).toBe('mixed');
+  });
+});
+
+describe("a service's debug lines", () => {
+  it('are switched on and off by SIGUSR1, and name their subtasks; without them a tick is one line', async () => {
+    const agent = startService('node-agent', AGENT());
+    const ticks = () => agent.lines().filter((line) => line.includes('"state":"t"')).length;
+    const debugs = () => agent.lines().filter((line) => line.includes('"state":"d"'));
+    await vi.waitFor(() => { expect(ticks()).toBeGreaterThan(0); }, PATIENCE);
+    expect(debugs()).toEqual([]);
+    agent.child.kill('SIGUSR1');
+    await vi.waitFor(() => {
+      for (const subtask of ['keepalive/vms', 'keepalive/usage', 'keepalive/host']) expect(agent.text()).toContain(`"${subtask}"`);
+    }, PATIENCE);
+    agent.child.kill('SIGUSR1');
+    await delay(500); // what was on its way is written
+    const before = { debugs: debugs().length, ticks: ticks() };
+    await vi.waitFor(() => { expect(ticks()).toBeGreaterThan(before.ticks); }, PATIENCE);
+    expect(debugs()).toHaveLength(before.debugs);
   });
 });
 

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { connect } from '@lockstep/sdk';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { credentialsOf, hostNamed, setBmcMode, until } from '../../deploy/lab/api.js';
-import { killPart, lab, lockstep, meshUp, ok, shown, startPartAgain } from './mesh.js';
+import { parse, stringify } from 'yaml';
+import { credentialsOf, hostNamed, inside, ports, setBmcMode, until, type HostLayout } from '../../deploy/lab/api.js';
+import { killPart, lab, lockstep, meshUp, ok, servers, shown, startPartAgain } from './mesh.js';
+import { startService } from './service-process.js';
 
 /** A check of a BMC takes seconds; a new leader of the Fencer may be found first. */
 const REPORT_LIMIT_MS = 90_000;
@@ -19,9 +24,12 @@ interface ShownNode {
 }
 
 const h2 = hostNamed(lab, 'h2');
+const peers = [hostNamed(lab, 'h1'), hostNamed(lab, 'h3')];
+const mesh = connect({ servers });
 
 beforeAll(meshUp);
 afterAll(async () => {
+  mesh.close();
   await setBmcMode(lab, h2, 'up');
 });
 
@@ -51,8 +59,8 @@ it('a BMC whose password has changed is reported by the peers and by the node, a
   await setBmcMode(lab, h2, 'up');
   await restartAgent();
   const good = await evidenceUntil('h2 is fenceable', ({ fenceability }) => fenceability === 'FENCEABILITY_FENCEABLE');
-  const peers = good.fenceabilityChecks?.map(({ observer }) => observer).filter((observer) => observer !== 'h2');
-  expect(peers).toEqual(['h3', 'h1']);
+  const observers = good.fenceabilityChecks?.map(({ observer }) => observer).filter((observer) => observer !== 'h2');
+  expect(observers).toEqual(['h3', 'h1']);
 
   await setBmcMode(lab, h2, 'wrong-password');
   await restartAgent();
@@ -73,4 +81,65 @@ it('a BMC whose password has changed is reported by the peers and by the node, a
   await setBmcMode(lab, h2, 'up');
   await restartAgent();
   await evidenceUntil('h2 is fenceable again', ({ fenceability }) => fenceability === 'FENCEABILITY_FENCEABLE');
+});
+
+const bmcFileOf = (host: HostLayout): string => join(host.dir, 'lockstep/bmc.yaml');
+
+/** The file of a host's BMCs, in which h2's is taken for that of h3. */
+function withStranger(host: HostLayout): string {
+  const bmcs = parse(readFileSync(bmcFileOf(host), 'utf8')) as { nodes: Record<string, object> };
+  return stringify({ ...bmcs, nodes: { ...bmcs.nodes, h2: bmcs.nodes['h3'] } });
+}
+
+it.each([
+  {
+    what: 'that is off',
+    words: 'does not answer',
+    fileOf: (host: HostLayout) => readFileSync(bmcFileOf(host), 'utf8'),
+    begin: () => setBmcMode(lab, h2, 'dead'),
+    end: () => setBmcMode(lab, h2, 'up'),
+  },
+  {
+    what: 'of another machine',
+    words: 'is that of h3',
+    fileOf: withStranger,
+    begin: () => Promise.resolve(),
+    end: () => Promise.resolve(),
+  },
+])('a BMC $what is named by its node at the start, and by the peers', async ({ words, fileOf, begin, end }) => {
+  const config = parse(readFileSync(join(h2.dir, 'lockstep/node-agent.yaml'), 'utf8')) as object;
+  const [own, files] = [fileOf(h2), peers.map((host) => ({ host, right: readFileSync(bmcFileOf(host), 'utf8'), text: fileOf(host) }))];
+  for (const { host, text } of files) writeFileSync(bmcFileOf(host), text);
+  await begin();
+  for (const { host } of files) {
+    await until(`${host.name} finds it`, REPORT_LIMIT_MS, async () => {
+      const { detail } = await mesh.nodeAgent(`${host.addresses.a}:${ports['node-agent']}`).checkBmc({ node: 'h2' });
+      return detail.includes(words) ? undefined : detail;
+    });
+  }
+  // It joins anew: then the Fencer asks its peers.
+  await killPart('h2', 'node-agent');
+  const agent = await startService('node-agent', {
+    before: inside(h2),
+    config: (folder) => {
+      writeFileSync(join(folder, 'bmc.yaml'), own, { mode: 0o600 });
+      return { ...config, bmc_file: join(folder, 'bmc.yaml') };
+    },
+  });
+  try {
+    await until('the node warns that fencing would fail', REPORT_LIMIT_MS, () => {
+      const warned = agent.log().split('\n').some((line) => line.includes('fencing this node would fail') && line.includes(words));
+      return Promise.resolve(warned ? undefined : agent.log().slice(-500));
+    });
+    await evidenceUntil('the Fencer has it from the peers', ({ fenceability, fenceabilityChecks = [] }) => {
+      const told = fenceabilityChecks.filter(({ observer, detail = '' }) => observer !== 'h2' && detail.includes(words));
+      return fenceability === 'FENCEABILITY_NOT_FENCEABLE' && told.length > 0;
+    });
+    expect(await ok('node', 'list', '-o', 'wide')).toMatch(/^h2 .*not[_ -]fenceable/im);
+  } finally {
+    await agent.end();
+    for (const { host, right } of files) writeFileSync(bmcFileOf(host), right);
+    await end();
+    await startPartAgain('h2', 'node-agent');
+  }
 });

@@ -69,6 +69,8 @@ export const CATALOGUE = {
   // Fencing.
   FENCER_DISARMED: { status: 'FAILED_PRECONDITION', hint: 'lockstep fence arm' },
   FENCE_ACTION_OPEN: { status: 'FAILED_PRECONDITION', hint: 'lockstep fence show {fence_action}' },
+  FENCE_TEST_OPEN: { status: 'FAILED_PRECONDITION', hint: 'lockstep fence evidence {node}' },
+  NODE_NOT_EMPTY: { status: 'FAILED_PRECONDITION', hint: 'lockstep node drain {node}' },
   FENCE_ACTION_NOT_HELD: { status: 'FAILED_PRECONDITION', hint: 'lockstep fence show {fence_action}' },
   NODE_ALIVE: { status: 'FAILED_PRECONDITION', hint: 'lockstep fence evidence {node}' },
   NOT_FENCEABLE: { status: 'FAILED_PRECONDITION', hint: 'lockstep fence evidence {node}' },
@@ -81,6 +83,10 @@ export const CATALOGUE = {
   SIGNS_OF_LIFE: { status: 'ABORTED', hint: 'lockstep fence evidence {node}' },
   JOINED_AGAIN: { status: 'ABORTED', hint: 'lockstep node show {node}' },
 
+  // A dead host's storage locks.
+  STORAGE_LOCKED: { status: 'FAILED_PRECONDITION', hint: 'rbd lock ls {image}' },
+  STORAGE_UNAVAILABLE: { status: 'UNAVAILABLE', hint: 'ceph status' },
+
   // Agents to leaders.
   STALE_EPOCH: { status: 'FAILED_PRECONDITION', hint: '' },
   STALE_PLACEMENT: { status: 'FAILED_PRECONDITION', hint: '' },
@@ -92,7 +98,6 @@ export const CATALOGUE = {
   TRANSFER_FAILED: { status: 'FAILED_PRECONDITION', hint: 'lockstep migration show {migration}' },
   HYPERVISOR_DOWN: { status: 'UNAVAILABLE', hint: 'systemctl status libvirtd' },
   HYPERVISOR_REFUSED: { status: 'FAILED_PRECONDITION', hint: '' },
-  STORAGE_LOCKED: { status: 'UNAVAILABLE', hint: 'lockstep vm show {vm}' },
   HYPERVISOR_FAILED: { status: 'INTERNAL', hint: '' },
   NOT_JOINED: { status: 'UNAVAILABLE', hint: 'lockstep node list' },
 

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../clock/system.js';
 import type { Host } from './host.js';
@@ -14,7 +17,9 @@ const hosts: [string, Host][] = [
 
 describe.each(hosts)('a host %s', (_kind, host) => {
   it('has figures that fit together', async () => {
-    const { totalBytes, freeBytes, availableBytes } = await host.memory();
+    const { totalBytes, freeBytes, availableBytes, hugepagesTotalBytes, hugepagesFreeBytes } = await host.memory();
+    expect(hugepagesFreeBytes).toBeLessThanOrEqual(hugepagesTotalBytes);
+    expect(hugepagesTotalBytes).toBeLessThanOrEqual(totalBytes);
     expect(totalBytes).toBeGreaterThan(0n);
     expect(freeBytes).toBeLessThanOrEqual(totalBytes);
     expect(availableBytes).toBeLessThanOrEqual(totalBytes);
@@ -37,4 +42,21 @@ it('reads what the kernel writes, and says what is missing', () => {
 it('a simulated host is never below nothing', async () => {
   const host = createSimulatedHost({ totalBytes: GIB, usedByGuestsBytes: () => 5n * GIB });
   expect((await host.memory()).freeBytes).toBe(0n);
+});
+
+it('counts huge pages of every size, and none where the kernel has none', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'lockstep-hugepages-'));
+  try {
+    for (const [pool, pages, free] of [['hugepages-2048kB', 512, 100], ['hugepages-1048576kB', 4, 1]] as const) {
+      mkdirSync(join(folder, pool));
+      writeFileSync(join(folder, pool, 'nr_hugepages'), `${String(pages)}\n`);
+      writeFileSync(join(folder, pool, 'free_hugepages'), `${String(free)}\n`);
+    }
+    const figures = await createProcHost({ clock: systemClock, hugepagesFolder: folder }).memory();
+    expect(figures).toMatchObject({ hugepagesTotalBytes: 5n * GIB, hugepagesFreeBytes: GIB + 200n * 1024n ** 2n });
+    const without = await createProcHost({ clock: systemClock, hugepagesFolder: join(folder, 'none') }).memory();
+    expect(without).toMatchObject({ hugepagesTotalBytes: 0n, hugepagesFreeBytes: 0n });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });

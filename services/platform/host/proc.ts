@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
+import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import type { Clock } from '../clock/clock.js';
 import type { Host, HostMemory } from './host.js';
 import { createCephCommand } from './ceph-command.js';
 import { systemConsoles } from './consoles.js';
 import { createIpLinks } from './ip-links.js';
+import { createRbdCommand } from './rbd-command.js';
 
 /** One line of /proc/meminfo, which counts in KiB. */
 function meminfoBytes(text: string, name: string): bigint {
@@ -15,12 +17,28 @@ function meminfoBytes(text: string, name: string): bigint {
 }
 
 /** What /proc/meminfo says, in bytes. */
-export function parseMeminfo(text: string): HostMemory {
+export function parseMeminfo(text: string): Omit<HostMemory, keyof Hugepages> {
   return {
     totalBytes: meminfoBytes(text, 'MemTotal'),
     freeBytes: meminfoBytes(text, 'MemFree'),
     availableBytes: meminfoBytes(text, 'MemAvailable'),
   };
+}
+
+type Hugepages = Pick<HostMemory, 'hugepagesTotalBytes' | 'hugepagesFreeBytes'>;
+
+/** What the kernel keeps of each size of huge pages; a kernel without them has no such folder. */
+async function hugepages(folder: string): Promise<Hugepages> {
+  const sum: Hugepages = { hugepagesTotalBytes: 0n, hugepagesFreeBytes: 0n };
+  for (const pool of await readdir(folder).catch(() => [])) {
+    const kib = /^hugepages-(\d+)kB$/.exec(pool)?.[1];
+    if (kib === undefined) continue;
+    const bytesOf = async (file: string): Promise<bigint> =>
+      BigInt((await readFile(join(folder, pool, file), 'utf8')).trim()) * BigInt(kib) * 1024n;
+    sum.hugepagesTotalBytes += await bytesOf('nr_hugepages');
+    sum.hugepagesFreeBytes += await bytesOf('free_hugepages');
+  }
+  return sum;
 }
 
 /** The first figure of /proc/loadavg. */
@@ -37,18 +55,38 @@ export interface ProcHostOptions {
   /** `admin` unless told. */
   cephUser?: string | undefined;
   procFolder?: string;
+  hugepagesFolder?: string;
+}
+
+/** Without the loopback's and those that hold on one link only. */
+function ownAddresses(): string[] {
+  return Object.values(networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .filter(({ internal, family, scopeid }) => !internal && (family === 'IPv4' || scopeid === 0))
+    .map(({ address }) => address);
 }
 
 const CEPH_CONFIG_FILE = '/etc/ceph/ceph.conf';
 
 /** The machine this process runs on. */
-export function createProcHost(options: ProcHostOptions): Host {
-  const { clock, cephConfigFile = CEPH_CONFIG_FILE, cephUser, procFolder = '/proc' } = options;
+export function createProcHost({
+  clock,
+  cephConfigFile = CEPH_CONFIG_FILE,
+  cephUser,
+  procFolder = '/proc',
+  hugepagesFolder = '/sys/kernel/mm/hugepages',
+}: ProcHostOptions): Host {
+  const ceph = { clock, configFile: cephConfigFile, user: cephUser };
   return {
-    ceph: createCephCommand({ clock, configFile: cephConfigFile, user: cephUser }),
+    ceph: createCephCommand(ceph),
+    storageLocks: createRbdCommand(ceph),
     links: createIpLinks({ clock }),
     consoles: systemConsoles,
-    memory: async () => parseMeminfo(await readFile(join(procFolder, 'meminfo'), 'utf8')),
+    memory: async () => ({
+      ...parseMeminfo(await readFile(join(procFolder, 'meminfo'), 'utf8')),
+      ...(await hugepages(hugepagesFolder)),
+    }),
+    addresses: ownAddresses,
     load: async () => parseLoad(await readFile(join(procFolder, 'loadavg'), 'utf8')),
   };
 }

@@ -220,9 +220,12 @@ describe('a drill', () => {
   it('with a power cycle finds a BMC that lies', async () => {
     const { victim } = await chooseVictim(cluster);
     await setBmcMode(lab, victim, 'lies-off');
+    await cluster.api.scheduler.setMaintenance({ node: victim.name, enabled: true, reason: 'its ladder is tested' });
+    await expect.poll(async () => (await cluster.api.scheduler.listVms({})).vms.filter(({ placement }) => placement?.node === victim.name), { timeout: 120_000 }).toEqual([]);
     const fencer = await cluster.api.fencer();
     const found = await fencer.testFencing({ node: victim.name, powerCycle: true }, { deadlineMs: 240_000 });
     expect(found.fenceability, found.detail).toBe(Fenceability.NOT_FENCEABLE);
     expect((await processesOf(victim)).length).toBeGreaterThan(0);
+    await cluster.api.scheduler.setMaintenance({ node: victim.name, enabled: false });
   });
 });

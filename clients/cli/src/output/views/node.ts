@@ -131,6 +131,7 @@ function factsOf(node: Node, page: Page): string {
       ['  allocated', memory === undefined ? '' : formatBytes(memory.allocatedBytes)],
       ['  provisioned', memory === undefined ? '' : formatBytes(memory.provisionedBytes)],
       ['  promised', memory === undefined ? '' : formatBytes(memory.promisedBytes)],
+      ['  huge pages', hugepagesOf(node)],
       ['CPUs', cpu === undefined ? '' : `${String(cpu.total)}, load ${cpu.load.toFixed(2)}`],
       ['  vCPUs', cpu === undefined ? '' : vcpusOf(cpu)],
       ['Ceph', cephOf(node)],
@@ -140,6 +141,13 @@ function factsOf(node: Node, page: Page): string {
     ],
     page.paint,
   );
+}
+
+/** Empty where the host has set none aside. */
+function hugepagesOf({ figures }: Node): string {
+  const { hugepagesTotalBytes = 0n, hugepagesFreeBytes = 0n } = figures?.memory ?? {};
+  if (hugepagesTotalBytes === 0n) return '';
+  return `${formatBytes(hugepagesTotalBytes)}, ${formatBytes(hugepagesFreeBytes)} of it free`;
 }
 
 function cephOf({ ceph }: Node): string {
