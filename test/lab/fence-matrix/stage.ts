@@ -45,7 +45,7 @@ const OPEN_STATES: readonly FenceActionState[] = [
 ];
 
 /** As many throws as everywhere, one after another sooner: many hosts have to be waited for. */
-export const SHORT_TIMES: FencerTimes = { throwSeconds: 3, deviceCallSeconds: 8, readBackSeconds: 30 };
+export const SHORT_TIMES: FencerTimes = { throwSeconds: 3, deviceCallSeconds: 20, readBackSeconds: 30 };
 
 /** Lets the Fencers of a lab that is up take these times; undefined: a cluster's own. */
 export async function useTimes(cluster: Cluster, times: FencerTimes | undefined): Promise<void> {
