@@ -8,6 +8,7 @@ import type { Lab } from './layout.js';
 
 export { bmcMode, setBmcMode } from './bmc.js';
 export { attemptCeph, ceph, cephDaemons, cephState, signalCeph, type CephDaemon } from './ceph.js';
+export { agentUser, cephConfigFile, hostCephConfigFile } from './ceph-files.js';
 export { rbdDisk, rbdGenerationOf, rbdLocks, removeRbdDisk, type RbdDisk, type RbdLock } from './rbd.js';
 export { chassisPower, credentialsOf, ipmiPort, type DeviceName } from './bmc-device.js';
 export { bmcModeNames, bmcModes, type BmcMode } from './bmc-modes.js';
@@ -24,7 +25,7 @@ export { limit, plug } from './network.js';
 export { killPart, signalPart, startPart, awaitPart, partNamed, partState } from './parts.js';
 export { attempt, run, until, type Outcome } from './shell.js';
 export { status, type HostStatus } from './status.js';
-export { crashHost, down, power, startHost, up, type UpOptions } from './up.js';
+export { crashHost, rebootHost, down, power, startHost, up, type UpOptions } from './up.js';
 export { watchdogDevice, watchdogSeconds } from './watchdog.js';
 
 /** Checks what a guest printed on all hosts together. */

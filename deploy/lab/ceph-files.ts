@@ -91,11 +91,10 @@ export function writeClusterFiles(lab: Lab, fsid: string): void {
     // The machine's disk is shared with everything else, and nothing of this is kept.
     'mon_data_avail_warn = 1',
     'mon_data_avail_crit = 0',
-    // Found dead by its silence within seconds, where the default is twenty; an only OSD has no peers to say so.
-    'osd_heartbeat_grace = 6',
-    'osd_mon_report_interval = 2',
-    'mon_osd_report_timeout = 12',
-    'mon_osd_min_down_reporters = 1',
+    // An only OSD has no peers to say that it is silent: the monitor finds it out, here within seconds.
+    'osd_beacon_report_interval = 3',
+    'mon_osd_report_timeout = 20',
+    'mon_osd_min_up_ratio = 0',
     'mon_osd_down_out_interval = 86400',
     'mgr_stats_period = 2',
     '',

@@ -29,7 +29,6 @@ const READY_LIMIT_MS = 120_000;
 const DAEMON_GRACE_MS = 2_000;
 
 const pidFileOf = (lab: Lab, daemon: CephDaemon) => join(cephDir(lab), 'pids', daemon);
-export const cephLogFile = (lab: Lab, daemon: CephDaemon) => join(cephDir(lab), 'log', `${daemon}.${idOf[daemon]}.log`);
 /** Written last: what lies beside it is a whole cluster. */
 const madeFile = (lab: Lab) => join(cephDir(lab), 'made');
 

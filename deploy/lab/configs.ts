@@ -51,6 +51,8 @@ export interface FencerTimes {
   throwSeconds: number;
   /** For one answer of a device. */
   deviceCallSeconds: number;
+  /** From the order "off" until it must read so. */
+  readBackSeconds: number;
 }
 
 const fencerTimesFile = (lab: Lab) => join(lab.stateDir, 'fencer-times.json');
@@ -65,8 +67,11 @@ function fencerTimes(lab: Lab): object {
   const window = { window_seconds: 10 };
   const text = readIfThere(fencerTimesFile(lab));
   if (text === undefined) return { fencing: window };
-  const { throwSeconds, deviceCallSeconds } = JSON.parse(text) as FencerTimes;
-  return { timings: { throw_seconds: throwSeconds }, fencing: { ...window, device_call_seconds: deviceCallSeconds } };
+  const { throwSeconds, deviceCallSeconds, readBackSeconds } = JSON.parse(text) as FencerTimes;
+  return {
+    timings: { throw_seconds: throwSeconds },
+    fencing: { ...window, device_call_seconds: deviceCallSeconds, read_back_seconds: readBackSeconds },
+  };
 }
 
 /** Network a carries the calls; b is where peers look for signs of life besides. */

@@ -67,8 +67,8 @@ export async function awaitPart(lab: Lab, host: HostLayout, part: Part): Promise
   });
 }
 
-export async function endPart(host: HostLayout, part: Part): Promise<void> {
-  await end(recordOf(host, part.name), part.graceMs);
+export async function endPart(host: HostLayout, part: Part, graceMs = part.graceMs): Promise<void> {
+  await end(recordOf(host, part.name), graceMs);
 }
 
 /** The process of a part, or of a guest's QEMU by `vm/NAME`. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import { ports, serviceConfigurations, type ServiceName } from './configs.js';
 import { writeWhole } from './files.js';
 import { healthOf } from './health.js';
@@ -22,8 +22,11 @@ function servicePart(name: ServiceName): Part {
       ...['--enable-source-maps', join(lab.checkout, 'services/dist', name, 'main.js')],
       ...['--config', configurationOf(host, name)],
     ],
-    // Stands still nowhere unless a test puts a file there.
-    env: (lab) => ({ LOCKSTEP_TEST_POINTS: lab.pointsDir }),
+    env: (lab) => ({
+      // Stands still nowhere unless a test puts a file there.
+      LOCKSTEP_TEST_POINTS: lab.pointsDir,
+      PATH: [join(lab.checkout, 'deploy/lab/service-manager'), process.env['PATH'] ?? ''].join(delimiter),
+    }),
     readyLimitMs: 30_000,
     missing: (_lab, host) => healthOf(`${host.addresses.a}:${ports[name]}`),
     graceMs: 5_000,

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { join } from 'node:path';
 import { addContext, contextFile, removeContext } from '@lockstep/services/platform/config/context-file.js';
 import { chassisPower } from './bmc-device.js';
 import { bmcAfterCrash, endBmc, setBmcMode } from './bmc.js';
@@ -6,6 +7,7 @@ import { serversOf } from './configs.js';
 import { hasState, readClaim, removeState, requireOwn, writeClaim } from './claim.js';
 import { endCeph, ensureCeph } from './ceph.js';
 import { closeDisks } from './disks.js';
+import { writeWhole } from './files.js';
 import { ensureImages } from './guests.js';
 import { boot, isBooted, killEverything, setPower } from './host.js';
 import type { HostLayout, Lab } from './layout.js';
@@ -107,6 +109,17 @@ export async function startHost(lab: Lab, host: HostLayout, report: Report = () 
     }
     await startParts(lab, [host], withServices, report);
   });
+}
+
+/** Longer than guests that do not listen are given on the way down. */
+const ORDERLY_LIMIT_MS = 60_000;
+
+/** As `reboot` at its console does: its service manager says so, its parts end in order, and it boots again. */
+export async function rebootHost(lab: Lab, host: HostLayout): Promise<void> {
+  writeWhole(join(host.dir, 'run/going-down'), 'reboot');
+  for (const part of [...parts].reverse()) await endPart(host, part, ORDERLY_LIMIT_MS);
+  await killEverything(host);
+  await startHost(lab, host);
 }
 
 /** Takes everything of the instance off the machine, in whatever state it is. Returns whether there was anything. */

@@ -7,6 +7,7 @@ import { systemClock } from '../platform/clock/system.js';
 import type { Host } from '../platform/host/host.js';
 import { createSimulatedHost as createHostFigures } from '../platform/host/simulated.js';
 import type { GoingDown } from '../platform/host/shutdown.js';
+import type { StorageLocks } from '../platform/host/storage-locks.js';
 import type { Hypervisor } from '../platform/hypervisor/hypervisor.js';
 import { createSimulatedHost, createSimulatedNetwork, type SimulatedHost } from '../platform/hypervisor/simulated.js';
 import type { Env } from '../platform/env.js';
@@ -37,6 +38,8 @@ export interface DevOptions {
   metrics?: Metrics;
   /** The hypervisor of a node as its agent shall see it; as it is unless given. */
   hypervisorOf?: (node: string, hypervisor: Hypervisor) => Hypervisor;
+  /** The locks of the storage cluster that all hosts reach; there is none unless told. Node n1's clients come from 10.0.0.1, and so on. */
+  storageLocks?: StorageLocks;
   /** How the Fencer is set; as it is in production unless told. */
   fencing?: Omit<FencerConfig, 'name'>;
 }
@@ -116,7 +119,7 @@ export async function startDevCluster(options: DevOptions): Promise<DevCluster> 
     const shutdown = { goingDown: () => Promise.resolve(machines.get(name)?.goingDown ?? 'no') };
     const boot = async (): Promise<Life> => {
       const hypervisor = hypervisorOf?.(name, host.hypervisor()) ?? host.hypervisor();
-      const parts = { hypervisor, host: figuresOf(host), state, shutdown, bmcs: bmcsOf(bmcs) };
+      const parts = { hypervisor, host: figuresOf(host, [`10.0.0.${String(number)}`], options.storageLocks), state, shutdown, bmcs: bmcsOf(bmcs) };
       const agent = await createNodeAgent({ ...envOf(name), ...parts }, { node: name, address, version: VERSION });
       const server = await serve({ listen: address, services: [service(NodeAgentServiceDefinition, agent.service)], log });
       agent.start();
@@ -200,9 +203,9 @@ function bmcOf(host: SimulatedHost, name: string): SimulatedBmc {
 }
 
 /** The host as /proc would tell it: what its guests hold is in use. */
-function figuresOf(host: SimulatedHost): Host {
+function figuresOf(host: SimulatedHost, addresses: readonly string[], storageLocks?: StorageLocks): Host {
   const usedByGuestsBytes = (): bigint => host.guests().reduce((sum, { memoryBytes }) => sum + BigInt(memoryBytes), 0n);
-  return createHostFigures({ totalBytes: host.info.memoryBytes, usedByGuestsBytes });
+  return createHostFigures({ totalBytes: host.info.memoryBytes, usedByGuestsBytes, addresses, storageLocks });
 }
 
 /** A loopback address that nobody listens on. It is taken a moment later: whoever is quicker is told at listening. */

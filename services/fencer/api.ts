@@ -24,7 +24,8 @@ import { callerOf } from '../platform/rpc/caller.js';
 import { implement } from '../platform/rpc/implement.js';
 import { about, type FenceJournal } from './actions/journal.js';
 import { disarmed, setArming } from './arming.js';
-import { testFencing } from './drill.js';
+import type { Drills } from './drills/drills.js';
+import { refuseWhileCycled } from './drills/preconditions.js';
 import type { FencerLeading } from './leading.js';
 
 /** What its watches' tokens begin with. */
@@ -34,6 +35,7 @@ const KIND = 'fence-actions';
 export interface FencerDesk {
   leading: FencerLeading;
   journal: FenceJournal;
+  drills: Drills;
 }
 
 const FENCE_ACTIONS = { prefix: keys.fenceActions, codec: fenceActionCodec };
@@ -87,9 +89,9 @@ export function createFencerApi(env: Env, desk: () => FencerDesk | undefined): F
       return { fenceAction: await acknowledge(led(), node, { reason, by: callerOf(context).name }) };
     },
     async testFencing({ node, powerCycle }, context) {
-      const { leading } = led();
+      const { drills } = led();
       nodeOf(led(), node);
-      return await testFencing(leading, node, { powerCycle, by: callerOf(context).name });
+      return await drills.test(node, { powerCycle, by: callerOf(context).name });
     },
     async arm(_request, context) {
       const by = callerOf(context).name;
@@ -124,6 +126,7 @@ async function requestAction(
   if (stop !== undefined) {
     throw new LockstepError('FENCER_DISARMED', `the Fencer is disarmed by ${stop.by}: ${stop.reason}`, { node });
   }
+  refuseWhileCycled(leading, node);
   const open = journal.openOf(node);
   if (open !== undefined) {
     throw new LockstepError('FENCE_ACTION_OPEN', `${node} is being fenced already`, { node, fence_action: open.id });
@@ -152,6 +155,7 @@ async function release(desk: FencerDesk, id: string, { reason, by }: { reason: s
 async function acknowledge(desk: FencerDesk, node: string, { reason, by }: { reason: string; by: string }): Promise<FenceAction> {
   const { leading, journal } = desk;
   const { record, recordIndex: nodeIndex } = nodeOf(desk, node);
+  refuseWhileCycled(leading, node);
   const signs = leading.judging.livesBy(node);
   if (signs.length > 0) {
     throw new LockstepError('NODE_ALIVE', `${node} lives (${signs.join(' and ')}), so it is not off`, { node });
@@ -165,7 +169,7 @@ async function acknowledge(desk: FencerDesk, node: string, { reason, by }: { rea
   const open = journal.openOf(node) ?? (await journal.create({ node: record, nodeIndex, automatic: false, ...asked }));
   const said = `${by} says that it is off: ${reason}`;
   return await journal.confirm(open.id, said, {
-    ...{ rung: ATTEMPTS.operator, device: '', leaderEpoch: term.leaderEpoch, proven: true, detail: said },
+    ...{ rung: ATTEMPTS.operator, device: '', observer: '', leaderEpoch: term.leaderEpoch, proven: true, detail: said },
     ...{ startTime: env.clock.wallTime(), duration: { seconds: 0n, nanos: 0 } },
   });
 }

@@ -5,7 +5,7 @@ import { LADDER, RUNGS, type LadderSettings } from '../core/fencing/ladder.js';
 import { JUDGEMENT_LIMITS } from '../core/judgement/facts.js';
 import { commonKeys } from '../platform/process/run.js';
 import type { FencerTimings } from './fencer.js';
-import { FENCING_TIMINGS, type FencingSettings } from './leading.js';
+import { DRILL_EVERY_MS, FENCING_TIMINGS, type FencingSettings } from './leading.js';
 
 /** Fewer than three throws would let a single lost heartbeat and a slow second one fence a node. */
 const FEWEST_THROWS = 3;
@@ -57,6 +57,10 @@ const fencingSchema = z
     at_once: z.int().min(1).max(100).default(BRAKE_LIMITS.atOnce),
     /** How long a new leader looks before it fences anybody of its own accord. */
     hold_off_seconds: z.number().min(0).max(3_600).default(BRAKE_LIMITS.holdOffMs / 1_000),
+    /** Each node's ladder is tested without harm this often; 0: only by `lockstep fence test`. */
+    drill_hours: z.number().min(0).max(8_760).default(DRILL_EVERY_MS / 3_600_000),
+    /** How long a host may take to boot before a test of its power counts as failed. */
+    boot_seconds: z.number().min(10).max(7_200).default(FENCING_TIMINGS.bootMs / 1_000),
     /** How long one request to a BMC or another device may take. */
     device_call_seconds: z.number().min(1).max(300).default(FENCING_TIMINGS.deviceCallMs / 1_000),
     /** How long a device has to read off after it was told to switch off. */
@@ -70,8 +74,10 @@ const fencingSchema = z
       atOnce: given.at_once,
       holdOffMs: given.hold_off_seconds * 1_000,
     },
+    drillEveryMs: given.drill_hours * 3_600_000,
     timings: {
       ...FENCING_TIMINGS,
+      bootMs: given.boot_seconds * 1_000,
       deviceCallMs: given.device_call_seconds * 1_000,
       readBackMs: given.read_back_seconds * 1_000,
     },

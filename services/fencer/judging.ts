@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { NodeJudgement, type NodeEvidence } from '@lockstep/sdk/v1';
+import { NodeJudgement, type FenceDrill, type NodeEvidence } from '@lockstep/sdk/v1';
 import { isOfAgent, signsOf, type JudgementLimits } from '../core/judgement/facts.js';
 import type { BmcCheck } from '../core/fencing/bmc-verdict.js';
 import { judge, type Verdict } from '../core/judgement/judge.js';
@@ -22,6 +22,8 @@ export interface JudgingOptions {
   freshness: FreshnessLimits;
   /** The last checks of a node's BMC. */
   checksOf: (node: string) => readonly BmcCheck[];
+  /** The last test of a node's ladder. */
+  drillOf: (node: string) => FenceDrill | undefined;
   /** What was looked for besides records, sessions and streams. */
   sightsOf: (node: string) => Sights;
   /** Told after each look, with every node's verdict. */
@@ -135,8 +137,10 @@ export class Judging {
   }
 
   #shown(view: NodeView): NodeEvidence {
-    const { env, checksOf } = this.#options;
-    return toNodeEvidence(view, { ...this.#judged(view), checks: checksOf(view.name), nowMs: env.clock.nowMs() });
+    const { env, checksOf, drillOf } = this.#options;
+    const { name } = view;
+    const looks = { ...this.#judged(view), checks: checksOf(name), drill: drillOf(name), nowMs: env.clock.nowMs() };
+    return toNodeEvidence(view, looks);
   }
 
   #observer(): Observer {

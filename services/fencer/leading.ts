@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { Arming, FenceAction } from '@lockstep/sdk/v1';
+import type { Arming, FenceAction, FenceDrill } from '@lockstep/sdk/v1';
 import type { BrakeLimits } from '../core/fencing/brake.js';
 import type { LadderSettings } from '../core/fencing/ladder.js';
 import type { Happening } from '../membership/events.js';
@@ -26,6 +26,8 @@ export interface FencingTimings {
   /** Pauses before an action that proved nothing is tried again. */
   retryFirstMs: number;
   retryMostMs: number;
+  /** How long a host that was switched on may take until its agent is heard, before it may be fenced again. */
+  bootMs: number;
   /** How long the power stays off for the Scheduler to take the proof, where the node is to be switched on again. */
   powerOnAfterMs: number;
 }
@@ -39,14 +41,19 @@ export const FENCING_TIMINGS: FencingTimings = {
   silenceMs: 3_000,
   retryFirstMs: 2_000,
   retryMostMs: 60_000,
+  bootMs: 600_000,
   powerOnAfterMs: 60_000,
 };
+
+export const DRILL_EVERY_MS = 24 * 3_600_000;
 
 export interface FencingSettings {
   ladder: LadderSettings;
   /** Of nodes whose ladder is another one. */
   ladders: ReadonlyMap<string, LadderSettings>;
   brake: BrakeLimits;
+  /** How often each node's ladder is tested without harm; 0: only when somebody asks. */
+  drillEveryMs: number;
   timings: FencingTimings;
 }
 
@@ -60,6 +67,8 @@ export interface FencerLeading {
   streams: NodeStreams;
   judging: Judging;
   actions: RecordCache<FenceAction>;
+  /** The last test of each node's ladder, by node. */
+  drills: RecordCache<FenceDrill>;
   arming: RecordCache<Arming>;
   settings: FencingSettings;
   startedAtMs: number;

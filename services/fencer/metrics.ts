@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { FenceActionState, NodeJudgement } from '@lockstep/sdk/v1';
+import { FenceActionState, FenceDrillState, NodeJudgement } from '@lockstep/sdk/v1';
 import { isFenceEnded } from '../core/fencing/transitions.js';
 import { enumLabels } from '../platform/metrics/enum-labels.js';
 import { silentMetrics } from '../platform/metrics/metrics.js';
@@ -11,7 +11,7 @@ const states = enumLabels(FenceActionState);
 const NODES = { most: 1_000 };
 
 /** Shows what the leader knows, for as long as it leads. */
-export function countFencing({ env, term, streams, judging, actions }: FencerLeading): void {
+export function countFencing({ env, term, streams, judging, actions, drills, settings }: FencerLeading): void {
   const metrics = env.metrics ?? silentMetrics;
   const judgement = metrics.gauge({
     name: 'lockstep_fencer_node_judgement',
@@ -32,10 +32,33 @@ export function countFencing({ env, term, streams, judging, actions }: FencerLea
     name: 'lockstep_fence_actions_open',
     help: 'Fence actions that have not ended.',
   });
+  const drillEnd = metrics.gauge({
+    name: 'lockstep_fence_drill_timestamp_seconds',
+    help: "When a node's ladder was last tested, by the wall clock; 0: never.",
+    labels: { node: NODES },
+  });
+  const drillPassed = metrics.gauge({
+    name: 'lockstep_fence_drill_passed',
+    help: "Whether the last test of a node's ladder passed.",
+    labels: { node: NODES },
+  });
+  const drillEvery = metrics.gauge({
+    name: 'lockstep_fence_drill_interval_seconds',
+    help: "How often each node's ladder is tested by itself; 0: only when somebody asks.",
+  });
+  const all = [judgement, missed, recorded, unproven, drillEnd, drillPassed, drillEvery];
   const unshow = metrics.onScrape(() => {
     judgement.reset();
     missed.reset();
+    drillEnd.reset();
+    drillPassed.reset();
+    drillEvery.set({}, settings.drillEveryMs / 1_000);
     for (const { name } of streams.nodes()) {
+      const drill = drills.get(name)?.record;
+      drillEnd.set({ node: name }, (drill?.endTime?.getTime() ?? 0) / 1_000);
+      if (drill !== undefined && drill.state !== FenceDrillState.RUNNING) {
+        drillPassed.set({ node: name }, drill.state === FenceDrillState.PASSED ? 1 : 0);
+      }
       const verdict = judging.verdictOf(name);
       if (verdict === undefined) continue;
       judgement.set({ node: name, judgement: judgements.of(verdict.judgement) }, 1);
@@ -50,7 +73,7 @@ export function countFencing({ env, term, streams, judging, actions }: FencerLea
     'abort',
     () => {
       unshow();
-      for (const gauge of [judgement, missed, recorded, unproven]) gauge.reset();
+      for (const gauge of all) gauge.reset();
     },
     { once: true },
   );

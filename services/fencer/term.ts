@@ -3,7 +3,7 @@ import { NodeJudgement } from '@lockstep/sdk/v1';
 import { BRAKE_LIMITS } from '../core/fencing/brake.js';
 import { LADDER } from '../core/fencing/ladder.js';
 import { JUDGEMENT_LIMITS } from '../core/judgement/facts.js';
-import { armingCodec, fenceActionCodec } from '../core/records/codec.js';
+import { armingCodec, fenceActionCodec, fenceDrillCodec } from '../core/records/codec.js';
 import { keys } from '../core/records/keys.js';
 import { createEventLog } from '../membership/events.js';
 import { keepBounded, readPruned } from '../membership/history.js';
@@ -18,9 +18,10 @@ import { fenceActionHistory } from './actions/history.js';
 import { FenceJournal } from './actions/journal.js';
 import type { FencerDesk } from './api.js';
 import { BMC_ROUND_TIMINGS, BmcRounds } from './bmc-rounds.js';
+import { Drills } from './drills/drills.js';
 import type { FencerConfig, FencerTimings } from './fencer.js';
 import { Judging } from './judging.js';
-import { FENCING_TIMINGS, type FencerLeading, type FencingSettings } from './leading.js';
+import { DRILL_EVERY_MS, FENCING_TIMINGS, type FencerLeading, type FencingSettings } from './leading.js';
 import { countFencing } from './metrics.js';
 import { SteadyMarks } from './node-marks.js';
 import { FRESHNESS_LIMITS } from './sight/evidence.js';
@@ -59,6 +60,7 @@ export async function openTerm(env: FencerEnv, term: Term, config: Required<Fenc
   const power = new PowerReads(sight);
   const hearsay = new Hearsay(sight);
   const steady = new SteadyMarks({ env, ledger, term });
+  const drillRecords = new RecordCache(keys.fenceDrills, fenceDrillCodec, env.log.child('drills'));
   const judging = new Judging({
     env,
     name,
@@ -66,6 +68,7 @@ export async function openTerm(env: FencerEnv, term: Term, config: Required<Fenc
     streams,
     ...limitsOf(timings),
     checksOf: (node) => rounds.checksOf(node),
+    drillOf: (node) => drillRecords.get(node)?.record,
     sightsOf: (node) => ({
       probes: probes.seen(node),
       tallies: probes.tallies(node, env.clock.nowMs()),
@@ -85,22 +88,24 @@ export async function openTerm(env: FencerEnv, term: Term, config: Required<Fenc
     streams,
     judging,
     actions: new RecordCache(keys.fenceActions, fenceActionCodec, env.log.child('actions')),
+    drills: drillRecords,
     arming: new RecordCache(keys.arming, armingCodec, env.log.child('arming')),
     settings: settingsOf(config.fencing),
     startedAtMs: env.clock.nowMs(),
     prunedUpTo: await readPruned(env),
     tell: (told) => events.emit(told),
   };
-  await Promise.all([leading.actions.open(env.store, term.ended), leading.arming.open(env.store, term.ended)]);
+  await Promise.all([leading.actions, leading.drills, leading.arming].map((cache) => cache.open(env.store, term.ended)));
   const journal = new FenceJournal(leading);
   const acting = new Acting(leading, journal);
+  const drills = new Drills(leading);
   countFencing(leading);
   keepBounded(leading, fenceActionHistory(leading));
   return {
-    desk: { leading, journal },
+    desk: { leading, journal, drills },
     run: async () => {
       await Promise.all([
-        ...[judging.run(), rounds.run(), probes.run(), power.run(), hearsay.run(), acting.run()],
+        ...[judging.run(), rounds.run(), probes.run(), power.run(), hearsay.run(), acting.run(), drills.run()],
         streams.done,
       ]);
     },
@@ -116,5 +121,5 @@ function limitsOf(timings: FencerTimings) {
 }
 
 function settingsOf(given: Partial<FencingSettings>): FencingSettings {
-  return { ladder: LADDER, ladders: new Map(), brake: BRAKE_LIMITS, timings: FENCING_TIMINGS, ...given };
+  return { ladder: LADDER, ladders: new Map(), brake: BRAKE_LIMITS, drillEveryMs: DRILL_EVERY_MS, timings: FENCING_TIMINGS, ...given };
 }

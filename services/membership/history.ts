@@ -3,6 +3,7 @@ import { keys, nameOf } from '../core/records/keys.js';
 import type { Stored } from '../core/records/codec.js';
 import type { Env } from '../platform/env.js';
 import type { TxnOp } from '../platform/store/store.js';
+import { isAborted, pauseUnlessAborted } from './back-off.js';
 import type { Ledger } from './ledger.js';
 import type { Term } from './leadership.js';
 import type { RecordCache } from './record-cache.js';
@@ -53,18 +54,20 @@ export function toPrune<T>(
 
 /** Keeps a history bounded for as long as this leader leads. */
 export function keepBounded<T>(keeper: HistoryKeeper, history: History<T>): void {
+  void keepPruning(keeper, history);
+}
+
+async function keepPruning<T>(keeper: HistoryKeeper, history: History<T>): Promise<void> {
   const { env, term } = keeper;
-  const again = (): void => {
-    if (term.ended.aborted) return;
-    env.clock.after(PRUNE_EVERY_MS, () => {
-      prune(keeper, history)
-        .catch((error: unknown) => {
-          env.log.warn(`old ${history.kind} are still kept; tried again in a minute`, { error });
-        })
-        .finally(again);
-    });
-  };
-  again();
+  while (!isAborted(term.ended)) {
+    await pauseUnlessAborted(env.clock, PRUNE_EVERY_MS, term.ended);
+    if (isAborted(term.ended)) return;
+    try {
+      await prune(keeper, history);
+    } catch (error) {
+      env.log.warn(`old ${history.kind} are still kept; tried again in a minute`, { error });
+    }
+  }
 }
 
 /** Up to where the history of each kind was pruned by leaders before. */

@@ -25,6 +25,7 @@ import { Reconciler } from './reconcile.js';
 import { createRoomCheck } from './room.js';
 import { agentService } from './service.js';
 import { NodeStorage } from './storage.js';
+import { StorageLockBreaker } from './storage-locks.js';
 import { tickLine } from './tick-line.js';
 import { NodeView } from './view.js';
 import { VmLogs } from './vm-log.js';
@@ -179,6 +180,7 @@ class AgentLife {
       bmcs: this.#bmcs,
       networks: this.#networks,
       logs: new VmLogs(parts),
+      storageLocks: new StorageLockBreaker(parts),
       stopAll: async () => {
         this.#reconciler.holdStarts(STARTS_HELD_MS);
         return await stopAllVms(parts, STOP_GRACE_MS);

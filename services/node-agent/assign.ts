@@ -17,7 +17,7 @@ const RECORD_LIMIT_MS = 3_000;
 export async function assignFromRecords(
   parts: AgentParts,
   reconciler: Reconciler,
-  { vms, undefinedVms }: Pick<Joined, 'vms' | 'undefinedVms'>,
+  { vms, undefinedVms, leftAlone }: Pick<Joined, 'vms' | 'undefinedVms' | 'leftAlone'>,
 ): Promise<void> {
   // An undefined VM had gone on elsewhere where its last placement epoch is higher than that of the copy here.
   const elsewhere = new Map(undefinedVms);
@@ -26,8 +26,9 @@ export async function assignFromRecords(
     await closeNotes(parts, vm.id, migrationId);
     // Also while it moves: neither end of the move holds a copy of a lower epoch than the record's.
     if (node !== parts.config.node) elsewhere.set(vm.id, epoch);
-    else if (migrationId === '' && vm.desired !== VmDesired.UNMANAGED) {
-      const { id: vmId, desired, spec } = vm;
+    else if (migrationId === '') {
+      const { id: vmId, spec } = vm;
+      const desired = leftAlone ? VmDesired.UNMANAGED : vm.desired;
       reconciler.assign(vmId, wishOf({ vmId, desired, placementEpoch: epoch, spec, from: 'record' }));
     }
   }
@@ -65,7 +66,7 @@ export async function forgetClosedPreparation({ env, memory, stopped }: AgentPar
 export function assignFromMemory({ memory }: AgentParts, reconciler: Reconciler): void {
   for (const vmId of memory.vmIds()) {
     const { assignment } = memory.notes(vmId);
-    if (assignment === undefined) continue;
+    if (assignment === undefined || assignment.desired === VmDesired.UNMANAGED) continue;
     const { placementEpoch } = assignment;
     const desired = assignment.desired === VmDesired.RUNNING ? VmDesired.RUNNING : VmDesired.STOPPED;
     reconciler.assign(vmId, wishOf({ vmId, desired, placementEpoch, spec: undefined, from: 'memory' }));

@@ -12,6 +12,7 @@ const REASONS: Record<HypervisorErrorKind, Reason> = {
   aborted: 'CANCELLED',
   failed: 'HYPERVISOR_FAILED',
   invalid: 'HYPERVISOR_REFUSED',
+  locked: 'STORAGE_LOCKED',
 };
 
 export function reasonOf({ kind }: HypervisorError): Reason {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Node, NodeMode, type Network, type Vm } from '@lockstep/sdk/v1';
+import { DisarmMode, Node, NodeMode, type Network, type Vm } from '@lockstep/sdk/v1';
 import { LockstepError } from '../core/errors/catalogue.js';
-import { leaderCodec, migrationCodec, networkCodec, nodeCodec, vmCodec } from '../core/records/codec.js';
+import { armingCodec, leaderCodec, migrationCodec, networkCodec, nodeCodec, vmCodec } from '../core/records/codec.js';
 import { keys, MAIN_NETWORK, nameOf } from '../core/records/keys.js';
 import type { Store } from '../platform/store/store.js';
 import type { AgentConfig } from './config.js';
@@ -21,6 +21,8 @@ export interface Joined {
   undefinedVms: ReadonlyMap<string, bigint>;
   /** All networks. */
   networks: Network[];
+  /** All VMs are left to their owners. */
+  leftAlone: boolean;
 }
 
 export interface JoinInput {
@@ -30,6 +32,7 @@ export interface JoinInput {
   /** Undefined while the hypervisor does not answer. */
   hostUuid: string | undefined;
   hypervisorVersion: string;
+  hostAddresses: readonly string[];
 }
 
 const CONSISTENT = { consistency: 'consistent' } as const;
@@ -48,9 +51,16 @@ export async function join(input: JoinInput): Promise<Joined> {
   const listed = await store.list(keys.networks, CONSISTENT);
   const networks = listed.entries.map(({ value, index }) => networkCodec.decode(value, index));
   const undefinedVms = await lastEpochsOfUndefined(store, vms);
+  const leftAlone = await readLeftAlone(store);
   if (memory.fresh && incarnation > 1n) await recallMigrations(input, vms);
   await memory.keep();
-  return { incarnation, vms, undefinedVms, networks };
+  return { incarnation, vms, undefinedVms, networks, leftAlone };
+}
+
+/** Whether somebody switched the cluster's care off, so that all VMs are left to their owners. */
+export async function readLeftAlone(store: Store, signal?: AbortSignal): Promise<boolean> {
+  const entry = await store.get(keys.arming, signal === undefined ? CONSISTENT : { ...CONSISTENT, signal });
+  return entry !== undefined && armingCodec.decode(entry.value, entry.index).mode === DisarmMode.IGNORE;
 }
 
 /** The last placement epoch of each VM that was undefined, by UUID: a copy of it may be left where nobody could be told. */
@@ -81,6 +91,7 @@ async function writeNode(input: JoinInput): Promise<bigint> {
     selfFence: undefined,
     addressNetwork: config.addressNetwork ?? MAIN_NETWORK,
     furtherAddresses: (config.furtherAddresses ?? []).map((each) => ({ ...each })),
+    hostAddresses: [...input.hostAddresses],
     labels: { ...(config.labels ?? before?.labels) },
     agentVersion: config.version,
     hypervisorVersion: input.hypervisorVersion === '' ? (before?.hypervisorVersion ?? '') : input.hypervisorVersion,

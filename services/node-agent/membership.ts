@@ -72,7 +72,8 @@ export class Membership {
         const hostUuid = config.hostUuid ?? host?.hostUuid;
         if (hostUuid !== undefined) this.hostUuid = hostUuid;
         const hypervisorVersion = host?.version ?? '';
-        const joined = await join({ store: env.store, config, memory, hostUuid, hypervisorVersion });
+        const hostAddresses = env.host.addresses();
+        const joined = await join({ store: env.store, config, memory, hostUuid, hypervisorVersion, hostAddresses });
         await env.points('agent/joined');
         await onJoined(joined);
         this.incarnation = joined.incarnation;
@@ -114,6 +115,8 @@ export class Membership {
           renewEveryMs: timing.leaseRenewMs,
           giveUpAfterMs: timing.leaseGiveUpMs,
           lockDelayMs: timing.lockDelayMs,
+          // This process holds the address that the one before had, so that it is over.
+          takesOver: (held) => this.#isOfLifeBefore(held),
           tieToNodeHealth: true,
           signal: stopped,
         });
@@ -135,6 +138,12 @@ export class Membership {
     onChange();
   }
 
+  /** Waiting for its session to lapse would let an armed watchdog reset a host whose agent is back in time. */
+  #isOfLifeBefore(held: string): boolean {
+    const { node, incarnation } = holderOf(held);
+    return node === this.parts.config.node && incarnation !== undefined && incarnation < (this.incarnation ?? 0n);
+  }
+
   /**
    * Whether this host was taken for dead although it lives. Then its VMs may have been started elsewhere, and it must
    * join anew before anything here is believed. Not knowing is asked again with the next lease.
@@ -147,6 +156,17 @@ export class Membership {
     } catch {
       return false;
     }
+  }
+}
+
+/** Who wrote the value of `alive/NODE`; empty where it is not readable. */
+function holderOf(held: string): { node?: string; incarnation?: bigint } {
+  try {
+    const { node, incarnation } = JSON.parse(held) as { node?: unknown; incarnation?: unknown };
+    if (typeof node !== 'string' || typeof incarnation !== 'string') return {};
+    return { node, incarnation: BigInt(incarnation) };
+  } catch {
+    return {};
   }
 }
 

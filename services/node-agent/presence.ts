@@ -102,6 +102,7 @@ export class NodePresence {
       selfFence: this.asked.selfFence(),
       steady: false,
       powerDistrust: '',
+      hostAddresses: [...this.parts.env.host.addresses()],
     };
   }
 

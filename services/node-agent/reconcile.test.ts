@@ -104,6 +104,28 @@ describe('a VM that does not start', () => {
   });
 });
 
+describe('a VM whose storage is locked by a copy elsewhere', () => {
+  it('waits for the lock with a reason of its own, uses up no restart, and starts when the lock is gone', async () => {
+    let locked = true;
+    const refusing = (real: Hypervisor): Hypervisor =>
+      overriding(real, {
+        start: (uuid, limit) =>
+          locked ? Promise.reject(new HypervisorError('locked', 'Failed to get "write" lock')) : real.start(uuid, limit),
+      });
+    const b = await bed.node('b', { hypervisor: refusing });
+    await bed.record({ node: 'b', epoch: 1n });
+    await leader.apply(b, 1n, VmDesired.RUNNING, spec({ maxRestart: 1 }));
+    for (let look = 0; look < 100; look += 1) {
+      await bed.clock.advance(3_000);
+      expect((await report(b))?.status).toMatchObject({ state: VmState.STARTING, reason: 'STORAGE_LOCKED' });
+    }
+    locked = false;
+    await bed.clock.advance(20_000);
+    expect(bed.runningOn()).toEqual(['b']);
+    expect((await report(b))?.status).toMatchObject({ state: VmState.RUNNING, reason: '' });
+  });
+});
+
 describe('StopVm', () => {
   it('answers when the guest stands, and the guest is not started again', async () => {
     await leader.apply(a, 1n);

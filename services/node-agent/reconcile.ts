@@ -7,6 +7,7 @@ import { HypervisorError } from '../platform/hypervisor/hypervisor.js';
 import type { Logger } from '../platform/log/log.js';
 import { CALL_MS } from './config.js';
 import { reasonOf } from './hypervisor-errors.js';
+import { readLeftAlone } from './joining.js';
 import type { AgentParts } from './parts.js';
 import { nextStep, type Step, type StepInput, type Wish } from './vm-step.js';
 import { VmWorker, type KnownBetter } from './vm-worker.js';
@@ -189,10 +190,13 @@ export class Reconciler {
     } catch (error) {
       if (!(error instanceof HypervisorError)) throw error;
       this.#log.warn(`${step.do} failed`, { vm: vmId, error: error.message });
-      worker.known = { state: VmState.ERROR, reason: reasonOf(error), detail: `${step.do}: ${error.message}` };
+      const locked = step.do === 'start' && error.kind === 'locked';
+      const detail = `${step.do}: ${error.message}`;
+      worker.known = { state: locked ? VmState.STARTING : VmState.ERROR, reason: reasonOf(error), detail };
       worker.dirty = false;
       const tried = step.do === 'start' || (step.do === 'define' && worker.wish?.desired === VmDesired.RUNNING);
-      if (tried && error.kind !== 'down') worker.countFailure(nowMs, `${step.do}: ${error.message}`);
+      if (locked) worker.postponeLocked(nowMs);
+      else if (tried && error.kind !== 'down') worker.countFailure(nowMs, detail);
       if (tried) this.#kickAt(vmId, Math.max(0, history.notBeforeMs - nowMs));
     }
   }
@@ -237,7 +241,7 @@ export class Reconciler {
     }
     if (step.do !== 'wait') return undefined;
     // It never ran: why it did not start says more than that it does not run.
-    if (known?.state === VmState.ERROR) return known;
+    if (known?.state === VmState.ERROR || known?.reason === 'STORAGE_LOCKED') return known;
     return { state: VmState.CRASHED, reason: 'GUEST_LOST', detail: 'ended by itself; it is started again soon' };
   }
 
@@ -248,7 +252,9 @@ export class Reconciler {
     try {
       const entry = await store.get(keys.vm(vmId), { consistency: 'consistent', signal: this.parts.stopped });
       if (entry === undefined) return no('VM_NOT_FOUND', 'its record does not exist');
-      const placement = vmCodec.decode(entry.value, entry.index).placement;
+      const { placement, desired } = vmCodec.decode(entry.value, entry.index);
+      const isLeft = desired === VmDesired.UNMANAGED || (await readLeftAlone(store, this.parts.stopped));
+      if (isLeft) return no('UNMANAGED', 'it is left to its owner');
       if (placement?.node !== this.parts.config.node || placement.epoch !== wish?.placementEpoch) {
         return no('STALE_PLACEMENT', 'its record does not name this node with this placement epoch');
       }

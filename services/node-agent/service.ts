@@ -22,6 +22,7 @@ import { orderedVm, type OrderedVm } from './orders.js';
 import type { AgentParts } from './parts.js';
 import type { NodePresence } from './presence.js';
 import { probe } from './probe.js';
+import type { StorageLockBreaker } from './storage-locks.js';
 import type { VmLogs } from './vm-log.js';
 import type { VmOrders } from './vm-orders.js';
 import type { Watchers } from './watchers.js';
@@ -39,6 +40,7 @@ export interface ServiceParts {
   bmcs: BmcChecks;
   networks: NodeNetworks;
   logs: VmLogs;
+  storageLocks: StorageLockBreaker;
   /** Stops every VM of the cluster here; those that run still. */
   stopAll: () => Promise<string[]>;
   incarnation: () => bigint;
@@ -200,6 +202,13 @@ export function agentService(agent: ServiceParts): NodeAgentServiceImplementatio
       if (node === '') throw invalidField('node', 'nothing', 'the name of a node');
       await guard.look(header);
       return agent.bmcs.check(node);
+    },
+
+    async releaseStorageLocks(request) {
+      const speaker = await guard.order(request.header);
+      return await agent.storageLocks.release(request, () => {
+        guard.stillHighest(speaker);
+      });
     },
 
     streamVmLog: (request, { signal }) => agent.logs.stream(request, signal),

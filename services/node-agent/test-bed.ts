@@ -16,6 +16,7 @@ import type { Ceph } from '../platform/host/ceph.js';
 import { createSimulatedHost as createHostFigures } from '../platform/host/simulated.js';
 import { createSimulatedConsoles, type SimulatedConsoles } from '../platform/host/simulated-consoles.js';
 import { createSimulatedLinks, type SimulatedLinks } from '../platform/host/simulated-links.js';
+import type { StorageLocks } from '../platform/host/storage-locks.js';
 import type { Hypervisor } from '../platform/hypervisor/hypervisor.js';
 import {
   createSimulatedHost,
@@ -71,6 +72,9 @@ export interface LifeOptions {
   config?: Partial<AgentConfig>;
   metrics?: Metrics;
   ceph?: Ceph;
+  storageLocks?: StorageLocks;
+  /** The host's own IP addresses. */
+  addresses?: readonly string[];
   loopDelayMs?: () => number;
 }
 
@@ -209,7 +213,14 @@ export class TestBed {
       },
       points: options.points ?? (() => Promise.resolve()),
       hypervisor: mortal(options.hypervisor?.(hypervisor) ?? hypervisor),
-      host: createHostFigures({ totalBytes: host.info.memoryBytes, links: mortal(links), ceph: options.ceph, consoles }),
+      host: createHostFigures({
+        totalBytes: host.info.memoryBytes,
+        links: mortal(links),
+        ceph: options.ceph,
+        storageLocks: options.storageLocks,
+        addresses: options.addresses,
+        consoles,
+      }),
       state: mortal(state),
       watchdog: options.watchdog,
       bmcs: bmcsOf(this.bmcs),

@@ -27,6 +27,8 @@ export interface VmHistory {
   failures: number;
   /** What it was the last time. */
   lastFailure: string;
+  /** Times in a row that a lock on its storage kept it from starting. */
+  lockedTries: number;
   /** Not started before this moment. */
   notBeforeMs: number;
   /** A stop that was begun, and whether it had to be forced. */

@@ -12,6 +12,8 @@ export interface KnownBetter {
 }
 
 const RESTART_BACKOFF_MOST_MS = 60_000;
+/** A lock goes with the process that holds it, and asking for it costs little. */
+const LOCKED_BACKOFF_MOST_MS = 15_000;
 
 /** One VM's wish, what was seen and done about it, and who waits for it. */
 export class VmWorker {
@@ -59,6 +61,7 @@ export class VmWorker {
       if (domain.placementEpoch !== this.wish?.placementEpoch) return;
       this.#activeSinceMs ??= nowMs;
       history.wasActive = true;
+      history.lockedTries = 0;
       if (nowMs - this.#activeSinceMs >= this.timing.stableAfterMs) history.failures = 0;
       return;
     }
@@ -81,6 +84,13 @@ export class VmWorker {
     history.notBeforeMs = nowMs + backoffMs;
   }
 
+  /** Its storage is locked by a copy elsewhere: neither this host's fault nor the guest's, so it uses up nothing. */
+  postponeLocked(nowMs: number): void {
+    const { history } = this;
+    history.notBeforeMs = nowMs + Math.min(this.timing.restartBackoffMs * 2 ** history.lockedTries, LOCKED_BACKOFF_MOST_MS);
+    history.lockedTries += 1;
+  }
+
   /** Calls `listener` after every pass; returns how to leave. */
   onPass(listener: () => void): () => void {
     this.#waiters.add(listener);
@@ -95,5 +105,8 @@ export class VmWorker {
 }
 
 function freshHistory(): VmHistory {
-  return { definedXml: undefined, wasActive: false, failures: 0, lastFailure: '', notBeforeMs: 0, stopping: undefined };
+  return {
+    ...{ definedXml: undefined, wasActive: false, failures: 0, lastFailure: '', lockedTries: 0 },
+    ...{ notBeforeMs: 0, stopping: undefined },
+  };
 }

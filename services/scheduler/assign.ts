@@ -3,7 +3,9 @@ import { VmDesired, type Vm } from '@lockstep/sdk/v1';
 import { LockstepError } from '../core/errors/catalogue.js';
 import type { Stored } from '../core/records/codec.js';
 import type { Leading } from './term.js';
+import { leftAlone } from './vms/left-alone.js';
 import { writeVm } from './vms/lifecycle.js';
+import { mayBeElsewhere } from './vms/whereabouts.js';
 
 const APPLY_DEADLINE_MS = 15_000;
 const RECHECK_EVERY_MS = 5_000;
@@ -14,6 +16,8 @@ const PAUSE_AFTER_FAILURE_MS = 1_000;
 /** What a node acknowledged last of one VM: which write of the record, in which life of its agent. */
 interface Acknowledged {
   node: string;
+  /** What it was told that the VM shall be. */
+  desired: VmDesired;
   incarnation: bigint;
   index: bigint;
 }
@@ -31,8 +35,11 @@ export class Assignments {
   constructor(private readonly leading: Leading) {}
 
   start(): void {
-    const { vms, nodes, term, env } = this.leading;
+    const { vms, nodes, arming, term, env } = this.leading;
     vms.onChange(() => {
+      this.tellAll();
+    });
+    arming.onChange(() => {
       this.tellAll();
     });
     nodes.onChange(() => {
@@ -55,22 +62,34 @@ export class Assignments {
   }
 
   private isDue({ record, index }: Stored<Vm>): boolean {
-    const { placement, desired, id } = record;
+    const { placement, id } = record;
     // While a migration is open both agents listen to it alone.
-    if (placement?.migrationId !== '' || desired === VmDesired.UNMANAGED) return false;
+    if (placement?.migrationId !== '') return false;
     if (this.telling.has(id) || (this.notBefore.get(id) ?? 0) > this.leading.env.clock.nowMs()) return false;
     const node = this.leading.nodes.node(placement.node);
     if (node?.connected !== true) return false;
     const known = this.acknowledged.get(id);
+    const wanted = this.wantedOf(record);
     const isCurrent =
-      known?.index === index && known.node === placement.node && known.incarnation === node.record.incarnation;
-    return !isCurrent;
+      known?.index === index &&
+      known.desired === wanted &&
+      known.node === placement.node &&
+      known.incarnation === node.record.incarnation;
+    if (isCurrent) return false;
+    // What its owner may have moved meanwhile is first looked for everywhere.
+    return wanted === VmDesired.UNMANAGED || !mayBeElsewhere(this.leading, record, known?.desired === VmDesired.UNMANAGED);
+  }
+
+  /** What its node is told: nothing is done about a VM while it, or everything, is left to its owner. */
+  private wantedOf({ desired }: Vm): VmDesired {
+    return leftAlone(this.leading) ? VmDesired.UNMANAGED : desired;
   }
 
   private async tell(stored: Stored<Vm>): Promise<void> {
     const { record, index } = stored;
-    const { id, placement, desired, spec, name } = record;
+    const { id, placement, spec, name } = record;
     if (placement === undefined) return;
+    const desired = this.wantedOf(record);
     this.telling.add(id);
     try {
       const { client, header, incarnation } = this.leading.orders.agent(placement.node);
@@ -79,7 +98,7 @@ export class Assignments {
         { header, order, desired, spec },
         { deadlineMs: APPLY_DEADLINE_MS, signal: this.leading.term.ended },
       );
-      this.acknowledged.set(id, { node: placement.node, incarnation, index });
+      this.acknowledged.set(id, { node: placement.node, desired, incarnation, index });
       this.notBefore.delete(id);
     } catch (error) {
       this.notBefore.set(id, this.leading.env.clock.nowMs() + PAUSE_AFTER_FAILURE_MS);

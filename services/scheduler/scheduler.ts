@@ -4,7 +4,7 @@ import {
   type ClusterOptions,
   type SchedulerServiceImplementation,
 } from '@lockstep/sdk/v1';
-import { drainCodec, eventCodec, migrationCodec, networkCodec, optionsCodec, vmCodec } from '../core/records/codec.js';
+import { armingCodec, drainCodec, eventCodec, migrationCodec, networkCodec, optionsCodec, vmCodec } from '../core/records/codec.js';
 import { keys } from '../core/records/keys.js';
 import { createEventLog } from '../membership/events.js';
 import {
@@ -39,6 +39,7 @@ import { Recovery } from './recovery/recovery.js';
 import { Relocations } from './recovery/relocations.js';
 import { RecordCache } from '../membership/record-cache.js';
 import type { Leading } from './term.js';
+import { MovedByHand } from './vms/moved-by-hand.js';
 
 export interface SchedulerConfig {
   /** This replica's name. */
@@ -119,14 +120,16 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
     drains: new RecordCache(keys.drains, drainCodec, env.log.child('drains')),
     eventRecords: new RecordCache(keys.events, eventCodec, env.log.child('events')),
     events: createEventLog(env, term, 'scheduler'),
+    arming: new RecordCache(keys.arming, armingCodec, env.log.child('arming')),
     prunedUpTo: await readPruned(env),
     options: await readOptions(env),
     creating: new Set(),
     rehoming: new Map(),
     noTarget: new Map(),
+    storageHeld: new Map(),
     cannotLeave: new Map(),
   };
-  const caches = [leading.vms, leading.migrations, leading.drains, leading.networks, leading.eventRecords];
+  const caches = [leading.vms, leading.migrations, leading.drains, leading.networks, leading.eventRecords, leading.arming];
   await Promise.all(caches.map((cache) => cache.open(env.store, term.ended)));
   countMigrations(leading);
   const queue = new MigrationQueue(leading, () => limitsOf(leading.options));
@@ -135,6 +138,7 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
   assignments.start();
   new Recovery(leading).start();
   new Relocations(leading).start();
+  new MovedByHand(leading).start();
   new NetworkAssignments(leading).start();
   new Evacuation(leading, queue).start();
   new Homecoming(leading).start();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { ClusterOptions, Drain, Event, Migration, Network, Vm } from '@lockstep/sdk/v1';
+import type { Arming, ClusterOptions, Drain, Event, Migration, Network, Vm } from '@lockstep/sdk/v1';
 import type { EventLog } from '../membership/events.js';
 import type { NodeStreams } from '../membership/node-streams.js';
 import type { Term } from '../membership/leadership.js';
@@ -23,6 +23,8 @@ export interface Leading {
   /** Written by both leaders; read here. */
   eventRecords: RecordCache<Event>;
   events: EventLog;
+  /** Whether the cluster's care is switched off; the Fencer's leader writes it. */
+  arming: RecordCache<Arming>;
   /** By kind of record: the index up to which its history was pruned. */
   prunedUpTo: Map<string, bigint>;
   nodes: NodeStreams;
@@ -35,6 +37,8 @@ export interface Leading {
   rehoming: Map<string, string>;
   /** VMs that no node can take now, and why, node by node. */
   noTarget: Map<string, string>;
+  /** VMs whose disks a host that is proven off still has locked, and why that could not be ended yet. */
+  storageHeld: Map<string, { reason: string; detail: string }>;
   /** VMs that cannot leave a node that is to be empty, and why. */
   cannotLeave: Map<string, { reason: string; detail: string }>;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { hostNamed, until, useOneNetwork, type BmcMode, type HostLayout } from '#lab';
 import { blank, observeDeath, type Outcome } from '../lab/fence-matrix/cell.js';
-import { chooseVictim, comeBack, healthy, leadersOf, mend, prepareMode, removeGuest, restart, startGuest, type Guest } from '../lab/fence-matrix/stage.js';
+import { chooseVictim, comeBack, healthy, leadersOf, mend, prepareMode, removeGuest, restart, rolesOn, startGuest, type Guest } from '../lab/fence-matrix/stage.js';
 import { Cluster } from '../lab/kill-matrix/cluster.js';
 import { inOwnLab, type Say } from './own-lab.js';
 import { loadNow, machineConditions, row, type Goal, type Report, type Row } from './report.js';
@@ -74,7 +74,9 @@ async function killAll(cluster: Cluster, setting: Setting, share: number, say: S
   const seen: Kill[] = [];
   for (let round = 0; round < share; round++) {
     const kill = await killOnce(cluster, setting);
-    say(`${setting.title} ${String(round + 1)}/${String(share)}: proof ${kill.proofMs.toFixed(0)} ms, first count ${kill.startMs.toFixed(0)} ms`);
+    const led = kill.leads.length === 0 ? 'nothing' : kill.leads.join(', ');
+    const figures = `proof ${kill.proofMs.toFixed(0)} ms, first count ${kill.startMs.toFixed(0)} ms`;
+    say(`${setting.title} ${String(round + 1)}/${String(share)}: ${figures} (led there: ${led}; load ${loadNow()})`);
     seen.push(kill);
   }
   return seen;
@@ -83,10 +85,10 @@ async function killAll(cluster: Cluster, setting: Setting, share: number, say: S
 async function killOnce(cluster: Cluster, setting: Setting): Promise<Kill> {
   await healthy(cluster);
   await steady(cluster);
-  const victim = await victimOf(cluster, setting);
+  const { victim, leads } = await victimOf(cluster, setting);
   const guest: Guest = await startGuest(cluster, victim);
   await prepareMode(cluster, victim, setting.mode);
-  const outcome = blank();
+  const outcome = { ...blank(), leads };
   await observeDeath(cluster, { mode: setting.mode, death: 'crash' }, victim, guest, outcome);
   const { proofMs, startMs, problems } = outcome;
   if (problems.length > 0 || proofMs === undefined || startMs === undefined) {
@@ -98,10 +100,11 @@ async function killOnce(cluster: Cluster, setting: Setting): Promise<Kill> {
   return { ...outcome, proofMs, startMs };
 }
 
-async function victimOf(cluster: Cluster, { leaders }: Setting): Promise<HostLayout> {
-  if (!leaders) return (await chooseVictim(cluster)).victim;
-  const { fencer } = await leadersOf(cluster);
-  return hostNamed(cluster.lab, fencer ?? '');
+async function victimOf(cluster: Cluster, { leaders }: Setting): Promise<{ victim: HostLayout; leads: string[] }> {
+  if (!leaders) return await chooseVictim(cluster);
+  const leading = await leadersOf(cluster);
+  const { fencer = '' } = leading;
+  return { victim: hostNamed(cluster.lab, fencer), leads: rolesOn(leading, fencer) };
 }
 
 /** Agreement counts only of nodes that have been ready for a minute. */

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import {
+  CompletionMethod,
+  Event,
+  EventSeverity,
   GetNodeResponse,
   LeaderRole,
   Migration,
@@ -54,6 +57,8 @@ function pause(ms: number, signal: AbortSignal): Promise<void> {
 export class PlayedCluster {
   readonly vms = new Map<string, Vm>();
   readonly migrations = new Map<string, Migration>();
+  /** Oldest first. */
+  readonly events: Event[] = [];
   readonly requestIds: string[] = [];
   /** Methods that were called, in order. */
   readonly calls: string[] = [];
@@ -78,6 +83,12 @@ export class PlayedCluster {
     });
     this.vms.set(name, vm);
     return vm;
+  }
+
+  happens(reason: string, subject: string): void {
+    const id = `0190f001-0000-7000-8000-${String(this.events.length).padStart(12, '0')}`;
+    const message = `${reason} at ${subject}`;
+    this.events.push(Event.fromPartial({ id, reason, subject, message, severity: EventSeverity.WARNING, time: new Date() }));
   }
 
   async start(): Promise<void> {
@@ -134,6 +145,21 @@ export class PlayedCluster {
         refuse(Status.FAILED_PRECONDITION, 'PAST_POINT_OF_NO_RETURN', 'the target was told to take over', {
           hint: `lockstep migration watch ${id}`,
         }),
+      completeMigration: ({ id, method }) => {
+        this.calls.push(`complete ${id} ${method === CompletionMethod.PAUSE ? 'PAUSE' : 'POST_COPY'}`);
+        return Promise.resolve({ migration: this.#migration(id) });
+      },
+      resolveMigration: ({ id, node, reason }) => {
+        this.calls.push(`resolve ${id} ${node === '' ? 'nowhere' : node}: ${reason}`);
+        return Promise.resolve({ migration: this.#migration(id) });
+      },
+      listEvents: ({ subject, pageSize, pageToken }) => {
+        const newestFirst = this.events.filter((event) => subject === '' || event.subject === subject).reverse();
+        const from = Number(pageToken);
+        const to = from + Math.min(1, pageSize);
+        return Promise.resolve({ events: newestFirst.slice(from, to), nextPageToken: to < newestFirst.length ? String(to) : '' });
+      },
+      watchEvents: (_request, { signal }) => this.#watchEvents(signal),
       listNodes: () => Promise.resolve({ nodes: [this.#node()] }),
       getNode: () => Promise.resolve(GetNodeResponse.fromPartial({ node: this.#node() })),
       getCluster: () =>
@@ -204,6 +230,14 @@ export class PlayedCluster {
       yield { changed: [migration], snapshot: false };
     }
     if (migration.targetNode === 'hangs') await pause(60_000, signal);
+  }
+
+  async *#watchEvents(signal: AbortSignal): AsyncGenerator<{ events: Event[]; resumeToken: string }> {
+    for (let told = 0; ; ) {
+      yield { events: this.events.slice(told), resumeToken: String(this.events.length) };
+      told = this.events.length;
+      await pause(STEP_MS, signal);
+    }
   }
 
   async *#watchVms(signal: AbortSignal): AsyncGenerator<{ changed: Vm[]; snapshot: boolean }> {

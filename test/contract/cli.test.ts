@@ -283,6 +283,63 @@ describe('vm migrate', () => {
   });
 });
 
+describe('migration complete and resolve', () => {
+  const queued = async (): Promise<string> => (await lockstep('vm', 'migrate', 'c1', 'hangs', '-o', 'name')).stdout.trim();
+
+  it('say how, and where to look on', async () => {
+    const id = await queued();
+    for (const [word, method] of [['--pause', 'PAUSE'], ['--post-copy', 'POST_COPY']] as const) {
+      const { code, stderr } = await lockstep('migration', 'complete', id, word);
+      expect(code, stderr).toBe(0);
+      expect(stderr).toContain(`lockstep migration watch ${id}`);
+      expect(cluster.calls.at(-1)).toBe(`complete ${id} ${method}`);
+    }
+    for (const [words, told] of [[['--on', 'h2'], 'h2'], [['--nowhere'], 'nowhere']] as const) {
+      const { code, stderr } = await lockstep('migration', 'resolve', id, ...words, '--reason', 'I looked');
+      expect(code, stderr).toBe(0);
+      expect(cluster.calls.at(-1)).toBe(`resolve ${id} ${told}: I looked`);
+    }
+  });
+
+  it.each([
+    [['complete', 'm']],
+    [['complete', 'm', '--pause', '--post-copy']],
+    [['resolve', 'm', '--reason', 'I looked']],
+    [['resolve', 'm', '--on', 'h2', '--nowhere', '--reason', 'I looked']],
+    [['resolve', 'm', '--on', 'h2']],
+  ])('send nothing where it is not clear what is meant: %j', async (words) => {
+    const { code, stderr } = await lockstep('migration', ...words);
+    expect(code).toBe(2);
+    expect(stderr).toContain('reason: USAGE');
+    expect(cluster.calls).toEqual([]);
+  });
+});
+
+describe('events', () => {
+  it('are told oldest first, of one VM by its name, and not more than were asked for', async () => {
+    const vm = `vms/${cluster.vms.get('c1')?.id ?? ''}`;
+    for (const [reason, subject] of [['FIRST', vm], ['SECOND', 'nodes/h1'], ['THIRD', vm]] as const) cluster.happens(reason, subject);
+    const told = async (...args: string[]): Promise<string[]> =>
+      (JSON.parse((await lockstep('events', '-o', 'json', ...args)).stdout) as { reason: string }[]).map(({ reason }) => reason);
+    expect(await told()).toEqual(['FIRST', 'SECOND', 'THIRD']);
+    expect(await told('--limit', '2')).toEqual(['SECOND', 'THIRD']);
+    expect(await told('--subject', 'vms/c1')).toEqual(['FIRST', 'THIRD']);
+    expect(await told('--subject', 'vms/nosuch')).toEqual([]);
+  });
+
+  it('are followed without one twice, until Ctrl-C', async () => {
+    cluster.happens('BEFORE', 'nodes/h1');
+    const running = start(['events', '--follow']);
+    await running.says('BEFORE');
+    cluster.happens('AFTER', 'nodes/h1');
+    await running.says('AFTER');
+    running.child.kill('SIGINT');
+    const { stdout } = await running.ended;
+    expect(stdout.match(/BEFORE at/g)).toHaveLength(1);
+    expect(stdout.match(/AFTER at/g)).toHaveLength(1);
+  });
+});
+
 describe('completion', () => {
   it.each(['bash', 'zsh', 'fish'])('prints a script for %s', async (shell) => {
     expect((await lockstep('completion', shell)).stdout).toContain('lockstep __complete');

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { ApiError, connect, FenceActionState, NodeJudgement, VmState, type FenceAction, type Lockstep } from '@lockstep/sdk';
+import { ApiError, connect, FenceActionState, FenceDrillState, NodeJudgement, VmState, type FenceAction, type Lockstep } from '@lockstep/sdk';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { startDevCluster, type DevCluster } from '../../services/dev/cluster.js';
 import { createMemoryLogger } from '../../services/platform/log/memory.js';
@@ -120,13 +120,22 @@ describe('the ladder is tried before it is needed', () => {
   it('and a BMC with another password fails the test, not the fence', async () => {
     const good = await fencer.testFencing({ node: 'n3' });
     expect(good.detail).toBe('every rung works');
-    expect(good.attempts.map(({ rung, proven }) => [rung, proven])).toEqual([['stop-vms', true], ['read-power', true]]);
+    expect(good.attempts.map(({ rung, observer, proven }) => [rung, observer, proven])).toEqual([
+      ['stop-vms', '', true],
+      ['read-power', '', true],
+      ['check-bmc', 'n1', true],
+      ['check-bmc', 'n2', true],
+    ]);
     const bmc = cluster.bmcs.get('n3');
     if (bmc === undefined) throw new Error('n3 has no BMC');
     bmc.mode = 'wrong-password';
     const bad = await fencer.testFencing({ node: 'n3' });
     expect(bad.detail).toContain('does not accept user and password');
+    const { evidence } = await fencer.getEvidence({ node: 'n3' });
+    expect(evidence?.lastDrill).toMatchObject({ state: FenceDrillState.FAILED, detail: bad.detail });
     bmc.mode = 'up';
+    expect(await reason(fencer.testFencing({ node: 'n3', powerCycle: true }))).toBe('NODE_NOT_EMPTY');
+    expect(bmc.power).toBe('on');
   });
 });
 

@@ -7,12 +7,14 @@ import {
   continuityOf,
   down,
   ensureImage,
+  type GuestKind,
   guestXml,
   hostNamed,
   type HostLayout,
   killPart,
   type Lab,
   layout,
+  lockedDisk,
   partNamed,
   signalPart,
   startPart,
@@ -36,9 +38,9 @@ export async function startLibvirtRig(): Promise<TestRig> {
     source: testHost(lab, hostNamed(lab, 'h1')),
     target: testHost(lab, hostNamed(lab, 'h2')),
     xmlOf: async (guest) => {
-      const wanted = guest.kind === 'dirty' ? { ...guest, kind: guest.kind, ...DIRTY } : { ...guest, kind: guest.kind };
-      await ensureImage(lab, wanted);
-      return guestXml(lab, wanted);
+      const kind = kindOf(lab, guest);
+      await ensureImage(lab, kind);
+      return guestXml(lab, { name: guest.name, uuid: guest.uuid, ...kind });
     },
     countOf: (guest) => {
       const continuity = continuityOf(lab, guest.name);
@@ -49,6 +51,17 @@ export async function startLibvirtRig(): Promise<TestRig> {
       rmSync(home, { recursive: true, force: true });
     },
   };
+}
+
+function kindOf(lab: Lab, { name, kind }: TestGuest): GuestKind {
+  switch (kind) {
+    case 'counter':
+      return { kind };
+    case 'dirty':
+      return { kind, ...DIRTY };
+    case 'writer':
+      return { kind: 'generation', disk: lockedDisk(lab, name) };
+  }
 }
 
 function testHost(lab: Lab, host: HostLayout): TestHost {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Hypervisor } from '../../services/platform/hypervisor/hypervisor.js';
 
-/** A guest that counts; a `dirty` one has 4 MiB besides that it writes to twice a second. */
+/** A guest that counts; a `dirty` one has 4 MiB besides that it writes to twice a second, a `writer` a disk of its own. */
 export interface TestGuest {
   name: string;
   uuid: string;
-  kind: 'counter' | 'dirty';
+  kind: 'counter' | 'dirty' | 'writer';
 }
 
 export interface TestHost {

@@ -53,6 +53,7 @@ function xmlOf({ name, uuid, kind }: TestGuest): string {
   return `<domain type='qemu'><name>${name}</name><uuid>${uuid}</uuid>
   <memory unit='MiB'>${kind === 'dirty' ? '20' : '16'}</memory><vcpu>1</vcpu>
   <metadata><l:vm xmlns:l="${METADATA_NAMESPACE}"><l:simulated shutdown="ignored" ${rate}/></l:vm></metadata>
+  ${kind === 'writer' ? `<devices><disk type='file' device='disk'><source file='/shared/${name}.raw'/></disk></devices>` : ''}
 </domain>`;
 }
 

@@ -278,6 +278,21 @@ describe.each([
     });
   });
 
+  describe('storage', () => {
+    it('that a copy elsewhere writes to is locked: nothing starts until that copy has ended', async () => {
+      const writer = newGuest('writer');
+      const xml = withPlacementEpoch(await rig.xmlOf(writer), EPOCH.before);
+      for (const hypervisor of [source, target]) await hypervisor.define(xml, LIMIT);
+      await source.start(writer.uuid, LIMIT);
+      await expect(target.start(writer.uuid, LIMIT)).rejects.toMatchObject({ kind: 'locked' });
+      expect(await stateOn(target, writer)).toMatchObject({ state: 'off' });
+      expect(await stateOn(source, writer)).toMatchObject({ state: 'running' });
+      await source.destroy(writer.uuid, LIMIT);
+      await target.start(writer.uuid, LIMIT);
+      expect(await stateOn(target, writer)).toMatchObject({ state: 'running' });
+    });
+  });
+
   describe('hosts', () => {
     it('are told apart', async () => {
       const [one, other] = [await source.info(LIMIT), await target.info(LIMIT)];

@@ -7,6 +7,8 @@ export interface DomainNeeds {
   bridges: string[];
   /** RBD images that it has as disks, as pool/name, each once. */
   rbdImages: string[];
+  /** Files that it alone may write to: QEMU locks them. */
+  lockedFiles: string[];
 }
 
 /** Reads what a domain needs of its host. Throws INVALID_DOMAIN_XML or DOMAIN_XML_TOO_LARGE. */
@@ -22,7 +24,12 @@ export function needsOf(xml: string): DomainNeeds {
     .flatMap((one) => childElements(one, 'source'))
     .filter((source) => source.getAttribute('protocol') === 'rbd')
     .map((source) => source.getAttribute('name') ?? '');
-  return { bridges: named(bridges), rbdImages: named(rbdImages) };
+  const lockedFiles = all('disk')
+    .filter((one) => one.getAttribute('type') === 'file' && one.getAttribute('device') !== 'cdrom')
+    .filter((one) => ['readonly', 'shareable'].every((mark) => childElements(one, mark).length === 0))
+    .flatMap((one) => childElements(one, 'source'))
+    .map((source) => source.getAttribute('file') ?? '');
+  return { bridges: named(bridges), rbdImages: named(rbdImages), lockedFiles: named(lockedFiles) };
 }
 
 function named(names: readonly string[]): string[] {

@@ -69,6 +69,8 @@ export const CATALOGUE = {
   // Fencing.
   FENCER_DISARMED: { status: 'FAILED_PRECONDITION', hint: 'lockstep fence arm' },
   FENCE_ACTION_OPEN: { status: 'FAILED_PRECONDITION', hint: 'lockstep fence show {fence_action}' },
+  FENCE_TEST_OPEN: { status: 'FAILED_PRECONDITION', hint: 'lockstep fence evidence {node}' },
+  NODE_NOT_EMPTY: { status: 'FAILED_PRECONDITION', hint: 'lockstep node drain {node}' },
   FENCE_ACTION_NOT_HELD: { status: 'FAILED_PRECONDITION', hint: 'lockstep fence show {fence_action}' },
   NODE_ALIVE: { status: 'FAILED_PRECONDITION', hint: 'lockstep fence evidence {node}' },
   NOT_FENCEABLE: { status: 'FAILED_PRECONDITION', hint: 'lockstep fence evidence {node}' },
@@ -80,6 +82,10 @@ export const CATALOGUE = {
   PROVEN_OFF: { status: 'ABORTED', hint: '' },
   SIGNS_OF_LIFE: { status: 'ABORTED', hint: 'lockstep fence evidence {node}' },
   JOINED_AGAIN: { status: 'ABORTED', hint: 'lockstep node show {node}' },
+
+  // A dead host's storage locks.
+  STORAGE_LOCKED: { status: 'FAILED_PRECONDITION', hint: 'rbd lock ls {image}' },
+  STORAGE_UNAVAILABLE: { status: 'UNAVAILABLE', hint: 'ceph status' },
 
   // Agents to leaders.
   STALE_EPOCH: { status: 'FAILED_PRECONDITION', hint: '' },

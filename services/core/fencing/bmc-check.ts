@@ -26,7 +26,8 @@ export interface BmcOwner {
   others: ReadonlyMap<string, string>;
 }
 
-const MAY_SWITCH: readonly string[] = ['operator', 'administrator'];
+/** Privileges of a BMC's user that suffice to switch the power. */
+export const MAY_SWITCH: readonly string[] = ['operator', 'administrator'];
 
 const bytesOf = (uuid: string): string[] => uuid.toLowerCase().replaceAll('-', '').match(/../g) ?? [];
 

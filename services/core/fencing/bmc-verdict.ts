@@ -26,6 +26,11 @@ export function bmcVerdict(node: string, checks: readonly BmcCheck[]): Finding {
   return unknownFenceability(peers.length === 0 ? `no peer could check it; ${said(checks)}` : said(peers));
 }
 
+/** What was caught saying "off" of a host that ran on proves nothing, whoever reaches it. */
+export function distrusted(checked: Finding, powerDistrust: string): Finding {
+  return powerDistrust === '' ? checked : notFenceable(`its devices are not believed: ${powerDistrust}`);
+}
+
 /** Who says what; the same words of several are said once. */
 function said(checks: readonly BmcCheck[]): string {
   const observers = new Map<string, BmcCheck[]>();

@@ -33,6 +33,10 @@ export const ATTEMPTS = {
   watchdog: 'watchdog',
   operator: 'operator',
   powerOn: 'power-on',
+  // Of tests alone.
+  checkBmc: 'check-bmc',
+  silence: 'silence',
+  comeBack: 'come-back',
 } as const;
 
 /** Attempts after which a host may be off or on though nobody read it back. */

@@ -40,7 +40,7 @@ const silent = (session: Sign = 'silent', serf: Sign = 'silent', stream: Sign = 
 ];
 const facts = (more: Partial<NodeFacts>): NodeFacts => ({
   ...{ incarnation: 1n, fencedBy: '', observations: silent(), ownPhase: 'serving', steady: true },
-  ...{ powerOff: undefined, agreement: 'h2 and h3', observerBlind: undefined },
+  ...{ leftInOrder: false, powerOff: undefined, agreement: 'h2 and h3', observerBlind: undefined },
   ...more,
 });
 
@@ -55,6 +55,9 @@ describe('the throws are shortened', () => {
     ['not where the membership could not be asked', { observations: silent('silent', 'unknown') }, ALIVE],
     ['not for a node that was ready for less than a minute', { steady: false }, ALIVE],
     ['not for a node that said it leaves', { ownPhase: 'leaving' }, LEAVING],
+    ['not for a node that left in order, while its power is not known', { ownPhase: 'leaving', leftInOrder: true }, LEAVING],
+    ['by power that reads off after it left in order', { ownPhase: 'leaving', leftInOrder: true, powerOff: 'its BMC' }, DEAD_UNPROVEN],
+    ['not by power that reads off while it still leaves', { ownPhase: 'leaving', powerOff: 'its BMC' }, LEAVING],
     ['not for a node that is starting', { ownPhase: 'starting' }, ALIVE],
     ['not by an observer that sees nothing itself', { observerBlind: 'cut off' }, ALIVE],
     ['by power that reads off, at once', { agreement: undefined, powerOff: 'its BMC' }, DEAD_UNPROVEN],

@@ -32,6 +32,8 @@ export interface NodeFacts {
   ownPhase: OwnPhase | undefined;
   /** It was ready for at least a minute since it joined. */
   steady: boolean;
+  /** Its last word is on record: it went down in order to stay off, and nothing of the cluster runs there. */
+  leftInOrder: boolean;
   /** Who read its power as off after its last word, in words; undefined: nobody, or it spoke since. */
   powerOff: string | undefined;
   /** Peers that agree over separate networks that it is gone, in words; undefined: too few do. */

@@ -39,6 +39,12 @@ export const RULES = [
     },
   },
   {
+    name: 'left in order',
+    judgement: NodeJudgement.DEAD_UNPROVEN,
+    applies: ({ facts }) => facts.leftInOrder && facts.powerOff !== undefined && facts.observerBlind === undefined,
+    says: ({ facts }) => `it went down in order, and its power is off: ${facts.powerOff ?? ''}`,
+  },
+  {
     name: 'said it leaves',
     judgement: NodeJudgement.LEAVING,
     applies: ({ facts, looked, nowMs, limits }) => isLeaving(looked.track, facts, nowMs, limits),

@@ -85,6 +85,9 @@ const FENCER_POINTS = [
   'fencer/power-on/noted',
 ] as const;
 
+/** The same of a power cycle that a person asked for: the node must not stay off. */
+const DRILL_POINTS = ['drill/begun', 'drill/power-off/noted', 'drill/power-off/done', 'drill/silent', 'drill/power-on/done'] as const;
+
 /**
  * A place in the services where a process can be stopped, killed or looked at exactly: the one list that services,
  * simulation and lab share. Between two of them there is one order, one write or one phase of the hypervisor.
@@ -94,6 +97,7 @@ export type Point =
   | (typeof STEP_POINTS)[keyof typeof STEP_POINTS]
   | (typeof OTHER_SCHEDULER_POINTS)[number]
   | (typeof FENCER_POINTS)[number]
+  | (typeof DRILL_POINTS)[number]
   | (typeof AGENT_POINTS)[number];
 
 export const POINTS: readonly Point[] = [
@@ -101,6 +105,7 @@ export const POINTS: readonly Point[] = [
   ...Object.values(STEP_POINTS),
   ...OTHER_SCHEDULER_POINTS,
   ...FENCER_POINTS,
+  ...DRILL_POINTS,
   ...AGENT_POINTS,
 ];
 

@@ -47,10 +47,16 @@ export function place(snapshot: PlacementSnapshot, request: PlacementRequest): P
 
   let best: Candidate | undefined;
   for (const candidate of candidates) {
-    // Only a better score replaces, so that ties go by name.
-    if (candidate.feasible && (best === undefined || candidate.score > best.score)) best = candidate;
+    // Only a better one replaces, so that what is left of a tie goes by name.
+    if (candidate.feasible && (best === undefined || isBetter(candidate, best, usage))) best = candidate;
   }
   return { node: best?.node, candidates, selector };
+}
+
+/** By score; between equals, the node on which fewer VMs run has more to spare than the one that only keeps their room. */
+function isBetter(one: Candidate, other: Candidate, usage: ReadonlyMap<string, NodeUsage>): boolean {
+  if (one.score !== other.score) return one.score > other.score;
+  return (usage.get(one.node)?.vmsRunning ?? 0) < (usage.get(other.node)?.vmsRunning ?? 0);
 }
 
 /** The first filter that a candidate did not pass, with the reason to give for it. */

@@ -87,6 +87,8 @@ export interface NodeUsage {
   vcpusPromised: number;
   /** VMs assigned or on their way. */
   vms: number;
+  /** VMs whose vCPUs run. */
+  vmsRunning: number;
 }
 
 const NOTHING: NodeUsage = {
@@ -97,6 +99,7 @@ const NOTHING: NodeUsage = {
   vcpusProvisioned: 0,
   vcpusPromised: 0,
   vms: 0,
+  vmsRunning: 0,
 };
 
 /** What the options leave unsaid. */
@@ -129,6 +132,7 @@ export function usageOf(
     used.memoryProvisionedBytes += memoryBytes;
     used.vcpusProvisioned += vcpus;
     if (running) {
+      used.vmsRunning += 1;
       used.memoryAllocatedBytes += memoryBytes;
       used.vcpusAllocated += vcpus;
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Arming, ClusterOptions, Drain, Event, FenceAction, Leader, Migration, Network, Node, Vm } from '@lockstep/sdk/v1';
+import { Arming, ClusterOptions, Drain, Event, FenceAction, FenceDrill, Leader, Migration, Network, Node, Vm } from '@lockstep/sdk/v1';
 import { LockstepError } from '../errors/catalogue.js';
 
 /** Consul takes 512 KiB; half of it leaves room for base64 and for the other operations of a transaction. */
@@ -109,6 +109,13 @@ export const fenceActionCodec = codec<FenceAction>(
   FenceAction,
   (action) => ({ ...action, etag: '' }),
   (action, etag) => ({ ...action, etag }),
+);
+
+export const fenceDrillCodec = codec<FenceDrill>(
+  'fence drill',
+  FenceDrill,
+  (drill) => ({ ...drill, etag: '' }),
+  (drill, etag) => ({ ...drill, etag }),
 );
 
 export const armingCodec = codec<Arming>(

@@ -32,6 +32,9 @@ export const keys = {
   pruned: (kind: string) => `${ROOT}pruned/${kind}`,
   fenceActions: `${ROOT}fence-actions/`,
   fenceAction: (id: string) => `${ROOT}fence-actions/${id}`,
+  /** The last test of each node's ladder. */
+  fenceDrills: `${ROOT}fence-drills/`,
+  fenceDrill: (node: string) => `${ROOT}fence-drills/${node}`,
   /** Whether the Fencer may act: written by its leader alone. */
   arming: `${ROOT}arming`,
   options: `${ROOT}options`,

@@ -1,8 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-import { EventSeverity, FenceActionState, NodeJudgement, NodeMode, type FenceAction } from '@lockstep/sdk/v1';
+import {
+  EventSeverity,
+  FenceActionState,
+  FenceDrillState,
+  NodeJudgement,
+  NodeMode,
+  ShutdownPolicy,
+  type FenceAction,
+} from '@lockstep/sdk/v1';
 import { brake, type BrakeVerdict } from '../../core/fencing/brake.js';
 import { isFenceEnded } from '../../core/fencing/transitions.js';
-import { migrationCodec, vmCodec } from '../../core/records/codec.js';
+import type { RuleName } from '../../core/judgement/judge.js';
+import { migrationCodec, optionsCodec, vmCodec } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
 import { isTerminal } from '../../core/migration/transitions.js';
 import { isAborted, pauseUnlessAborted } from '../../membership/back-off.js';
@@ -15,6 +24,7 @@ import { about, ActionEnded, joinedAgain, type FenceJournal } from './journal.js
 import { LadderRun } from './ladder-run.js';
 
 const LOOK_EVERY_MS = 500;
+const LEFT: RuleName = 'left in order';
 
 /**
  * Turns judgements into fence actions and sees each to its end: asks for one where a node is dead, lets the brake decide
@@ -68,7 +78,7 @@ export class Acting {
       // The record may be newer than the verdict.
       if (view.record.fencedBy !== '') continue;
       if (verdict?.judgement !== NodeJudgement.DEAD_UNPROVEN || this.journal.openOf(view.name) !== undefined) continue;
-      if (await this.#isExempt(view)) continue;
+      if (this.#isCycled(view.name) || (await this.#isExempt(view, verdict.rule))) continue;
       await this.journal.create({
         ...{ node: view.record, nodeIndex: view.recordIndex, automatic: true, reason: 'JUDGED_DEAD', requestedBy: `fencer ${name}`, requestId: '' },
         requestReason: `${verdict.rule}: ${verdict.detail}`,
@@ -76,15 +86,29 @@ export class Acting {
     }
   }
 
-  /** A node in maintenance that nothing runs on may be switched off by whoever works on it. */
-  async #isExempt({ name, record }: NodeView): Promise<boolean> {
-    if (record.mode !== NodeMode.MAINTENANCE) return false;
+  /** It is off because a test of its ladder switched it off, and that switches it on again. */
+  #isCycled(node: string): boolean {
+    return this.leading.drills.get(node)?.record.state === FenceDrillState.RUNNING;
+  }
+
+  /**
+   * A node in maintenance that nothing runs on may be switched off by whoever works on it. One that went down in order may
+   * stay down where the cluster's policy has its VMs wait for it.
+   */
+  async #isExempt({ name, record }: NodeView, rule: RuleName): Promise<boolean> {
+    const inMaintenance = record.mode === NodeMode.MAINTENANCE;
+    if (!inMaintenance && rule !== LEFT) return false;
     const { env } = this.leading;
     const lookedAtMs = this.#exempt.get(name);
     if (lookedAtMs !== undefined && env.clock.nowMs() - lookedAtMs < 5_000) return true;
-    const isEmpty = !(await this.#holdsVms(name));
-    if (isEmpty) this.#exempt.set(name, env.clock.nowMs());
-    return isEmpty;
+    const isExempt = (inMaintenance && !(await this.#holdsVms(name))) || (rule === LEFT && (await this.#freezes()));
+    if (isExempt) this.#exempt.set(name, env.clock.nowMs());
+    return isExempt;
+  }
+
+  async #freezes(): Promise<boolean> {
+    const entry = await this.leading.env.store.get(keys.options, { consistency: 'consistent' });
+    return entry !== undefined && optionsCodec.decode(entry.value, entry.index).shutdownPolicy === ShutdownPolicy.FREEZE;
   }
 
   async #holdsVms(node: string): Promise<boolean> {
@@ -161,15 +185,18 @@ export class Acting {
     if (automatic && verdict?.judgement !== NodeJudgement.DEAD_UNPROVEN) {
       return { kind: 'wait', reason: 'this leader has not judged it dead itself yet' };
     }
-    const others = views.filter((view) => view.name !== node);
+    const others = views.filter((view) => view.name !== node && !this.#isCycled(view.name));
     const dead = new Set(this.#fencedLately());
     for (const { name: other } of others) {
       const judged = judging.verdictOf(other)?.judgement;
       if (judged === NodeJudgement.DEAD_UNPROVEN || this.journal.openOf(other)?.automatic === true) dead.add(other);
     }
-    dead.delete(node);
+    // Whoever went down in order says nothing of a trouble that strikes many.
+    const left = (other: string): boolean => judging.verdictOf(other)?.rule === LEFT;
+    for (const other of [...dead]) if (other === node || left(other)) dead.delete(other);
+    if (left(node)) dead.clear();
     const silent = others.filter(
-      ({ name: other }) => !dead.has(other) && (judging.verdictOf(other)?.throwsMissed ?? 0) > 0,
+      ({ name: other }) => !dead.has(other) && !left(other) && (judging.verdictOf(other)?.throwsMissed ?? 0) > 0,
     );
     const running = this.journal
       .open()
@@ -194,8 +221,9 @@ export class Acting {
     const sinceMs = env.clock.wallTime().getTime() - settings.brake.windowMs;
     return this.journal
       .all()
-      .filter(({ state, automatic, endTime }) => {
-        return automatic && state === FenceActionState.CONFIRMED && (endTime?.getTime() ?? 0) > sinceMs;
+      .filter(({ state, automatic, endTime, evidence }) => {
+        const wentInOrder = evidence?.rule.startsWith(`${LEFT}:`) === true;
+        return automatic && !wentInOrder && state === FenceActionState.CONFIRMED && (endTime?.getTime() ?? 0) > sinceMs;
       })
       .map(({ node }) => node);
   }

@@ -3,13 +3,13 @@ import { EventSeverity, FenceActionState, type FenceAction } from '@lockstep/sdk
 import { ATTEMPTS } from '../../core/fencing/ladder.js';
 import { leaderCodec } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
-import { durationOf } from '../../core/duration.js';
 import { createBackOff, isAborted, pauseUnlessAborted } from '../../membership/back-off.js';
 import type { Logger } from '../../platform/log/log.js';
 import { disarmed } from '../arming.js';
 import { ladderOf, type FencerLeading } from '../leading.js';
 import { wordsOf } from '../sight/looks.js';
 import { nameOf } from '../sight/power-reads.js';
+import { replaced, tryNow } from './attempts.js';
 import { about, hasBegunPowerOn, type FenceJournal } from './journal.js';
 
 const CALL_MS = 10_000;
@@ -108,12 +108,8 @@ export class Aftermath {
     if (action === undefined || isAborted(term.ended) || !this.#isFenced(action) || !this.#owesPower(action)) return;
     const [device] = env.bmcs.devices(action.node);
     if (device === undefined) return;
-    const startedAtMs = env.clock.nowMs();
-    const begun = {
-      ...{ rung: ATTEMPTS.powerOn, device: nameOf(device), leaderEpoch: term.leaderEpoch, proven: false, detail: 'begun' },
-      ...{ startTime: env.clock.wallTime(), duration: undefined },
-    };
-    await this.journal.amend(id, (record) => ({ ...record, attempts: [...record.attempts, begun] }));
+    const trying = tryNow(this.leading, ATTEMPTS.powerOn, nameOf(device));
+    await this.journal.amend(id, (record) => ({ ...record, attempts: [...record.attempts, trying.begun] }));
     await env.points('fencer/power-on/noted');
     let detail = 'the device took the order';
     try {
@@ -125,10 +121,7 @@ export class Aftermath {
         ...{ severity: EventSeverity.WARNING, reason: 'POWER_ON_FAILED', message: `${action.node}: ${detail}` },
       });
     }
-    const ended = { ...begun, detail, duration: durationOf(env.clock.nowMs() - startedAtMs) };
-    await this.journal.amend(id, (record) => ({
-      ...record,
-      attempts: record.attempts.map((attempt) => (attempt.rung === ATTEMPTS.powerOn ? ended : attempt)),
-    }));
+    const ended = trying.ended(false, detail);
+    await this.journal.amend(id, (record) => ({ ...record, attempts: replaced(record.attempts, trying, ended) }));
   }
 }

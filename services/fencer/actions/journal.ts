@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import { EventSeverity, FenceAction, FenceActionState, type FenceAttempt, type Node } from '@lockstep/sdk/v1';
-import { durationOf } from '../../core/duration.js';
 import { LockstepError, type Reason } from '../../core/errors/catalogue.js';
 import { ATTEMPTS, isPowerDeed } from '../../core/fencing/ladder.js';
 import { fenceMayFollow, isFenceEnded } from '../../core/fencing/transitions.js';
@@ -11,6 +10,7 @@ import { readEntry, retryLost } from '../../membership/ledger.js';
 import { noteRequest } from '../../membership/requests.js';
 import type { TxnOp } from '../../platform/store/store.js';
 import type { FencerLeading } from '../leading.js';
+import { replaced, tryNow } from './attempts.js';
 
 /** So many attempts a record keeps; of the others only what switched power. */
 const MOST_ATTEMPTS = 60;
@@ -57,6 +57,7 @@ export class FenceJournal {
 
   #draft({ node, automatic, reason, requestReason, requestedBy, requestId }: Omit<Wanted, 'nodeIndex'>): FenceAction {
     const { env, judging } = this.leading;
+    const evidence = judging.evidenceOf(node.name);
     return FenceAction.create({
       id: env.random.uuid(),
       node: node.name,
@@ -69,7 +70,8 @@ export class FenceJournal {
       createTime: env.clock.wallTime(),
       automatic,
       requestReason,
-      evidence: judging.evidenceOf(node.name),
+      // With all but the last test of its ladder, which has a record of its own.
+      evidence: evidence === undefined ? undefined : { ...evidence, lastDrill: undefined },
     });
   }
 
@@ -115,17 +117,11 @@ export class FenceJournal {
 
   /** Writes that something is about to be tried; the answer says what came of it. */
   async begin(id: string, rung: string, device: string): Promise<(proven: boolean, detail: string) => Promise<FenceAction>> {
-    const { env, term } = this.leading;
-    const startedAtMs = env.clock.nowMs();
-    const attempt: FenceAttempt = {
-      ...{ rung, device, leaderEpoch: term.leaderEpoch, startTime: env.clock.wallTime() },
-      ...{ duration: undefined, proven: false, detail: 'begun' },
-    };
-    await this.change(id, (action) => ({ ...action, attempts: bounded([...action.attempts, attempt]) }));
+    const trying = tryNow(this.leading, rung, device);
+    await this.change(id, (action) => ({ ...action, attempts: bounded([...action.attempts, trying.begun]) }));
     return async (proven, detail) => {
-      const duration = durationOf(env.clock.nowMs() - startedAtMs);
-      const ended = { ...attempt, duration, proven, detail };
-      return await this.change(id, (action) => ({ ...action, attempts: replaced(action.attempts, attempt, ended) }));
+      const ended = trying.ended(proven, detail);
+      return await this.change(id, (action) => ({ ...action, attempts: replaced(action.attempts, trying, ended) }));
     };
   }
 
@@ -205,12 +201,6 @@ export function hasSwitched({ attempts }: Pick<FenceAction, 'attempts'>): boolea
 /** Power is switched on at most once, whichever leader meant to. */
 export function hasBegunPowerOn({ attempts }: FenceAction): boolean {
   return attempts.some(({ rung }) => rung === ATTEMPTS.powerOn);
-}
-
-function replaced(attempts: readonly FenceAttempt[], begun: FenceAttempt, ended: FenceAttempt): FenceAttempt[] {
-  const isIt = ({ rung, startTime, leaderEpoch }: FenceAttempt): boolean =>
-    rung === begun.rung && leaderEpoch === begun.leaderEpoch && startTime?.getTime() === begun.startTime?.getTime();
-  return attempts.map((attempt) => (isIt(attempt) ? ended : attempt));
 }
 
 /** What is tried for ever must not grow for ever: the oldest go, those that switched power last. */

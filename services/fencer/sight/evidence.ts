@@ -1,11 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-import { EvidenceSource, NodeJudgement, type Evidence, type Node, type NodeEvidence } from '@lockstep/sdk/v1';
+import {
+  EvidenceSource,
+  NodeJudgement,
+  NodeLeavingKind,
+  type Evidence,
+  type FenceDrill,
+  type Node,
+  type NodeEvidence,
+} from '@lockstep/sdk/v1';
 import { seconds } from '../../core/judgement/throws.js';
 import type { NodeFacts, Observation, OwnPhase } from '../../core/judgement/facts.js';
 import type { Verdict } from '../../core/judgement/judge.js';
 import type { NodeView } from '../../membership/node-streams.js';
 import { agreementOf, type ProbeTally } from '../../core/judgement/agreement.js';
-import { bmcVerdict, type BmcCheck } from '../../core/fencing/bmc-verdict.js';
+import { notFenceable, type Finding } from '../../core/fencing/bmc-check.js';
+import { bmcVerdict, distrusted, type BmcCheck } from '../../core/fencing/bmc-verdict.js';
 import { durationOf } from '../../core/duration.js';
 import { furtherSeen } from './further-signs.js';
 import type { Heard } from './hearsay.js';
@@ -58,6 +67,7 @@ export function factsOf(view: NodeView, observer: Observer, sights: Sights): Nod
     observations,
     ownPhase: own === undefined ? undefined : phaseOf(own),
     steady: view.record.steady,
+    leftInOrder: view.record.leaving?.left === true && view.record.leaving.kind === NodeLeavingKind.SHUTDOWN,
     powerOff: powerOffOf(view, observer, sights),
     agreement: agreementOf(sights.tallies),
     observerBlind,
@@ -85,12 +95,28 @@ function powerOffOf(view: NodeView, { nowMs }: Observer, sights: Sights): string
 /** A reading of the power that is older says nothing about now. */
 const POWER_FRESH_MS = 15_000;
 
+/** All that an observer knows of one node at one moment. */
+interface Looks {
+  facts: NodeFacts;
+  verdict: Verdict;
+  checks: readonly BmcCheck[];
+  drill: FenceDrill | undefined;
+  nowMs: number;
+}
+
+/** What really failed is no better because its BMC answers well. */
+function worst(checked: Finding, powerDistrust: string, drill: FenceDrill | undefined): Finding {
+  if (powerDistrust !== '' || drill === undefined || drill.cycleFailure === '') return distrusted(checked, powerDistrust);
+  return notFenceable(`its last power cycle failed: ${drill.cycleFailure}`);
+}
+
 /** What is shown of a node, from its facts and what follows from them. */
 export function toNodeEvidence(
   view: NodeView,
-  { facts, verdict, checks, nowMs }: { facts: NodeFacts; verdict: Verdict; checks: readonly BmcCheck[]; nowMs: number },
+  { facts, verdict, checks, drill, nowMs }: Looks,
 ): NodeEvidence {
-  const { fenceability, detail } = bmcVerdict(view.name, checks);
+  const { powerDistrust } = view.record;
+  const { fenceability, detail } = worst(bmcVerdict(view.name, checks), powerDistrust, drill);
   return {
     node: view.name,
     judgement: verdict.judgement,
@@ -100,6 +126,7 @@ export function toNodeEvidence(
     evidence: facts.observations.map(toEvidence),
     fenceability,
     fenceabilityDetail: detail,
+    lastDrill: drill,
     fenceabilityChecks: checks.map(({ atMs, ...check }) => ({ ...check, age: durationOf(nowMs - atMs) })),
   };
 }

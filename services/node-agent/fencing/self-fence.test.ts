@@ -61,6 +61,44 @@ describe('a watchdog', () => {
   });
 });
 
+describe('an agent that is killed while its watchdog is armed', () => {
+  it('and is back in time takes its lease over at once, feeds on, and nothing is reset', async () => {
+    const { agent } = await node(WATCHDOG);
+    await bed.clock.advance(60_000);
+    await agent.kill();
+    await bed.clock.advance(4_000);
+    await agent.restart({ config: { selfFence: WATCHDOG }, watchdog });
+    await bed.clock.advance(5_500);
+    expect((await bed.nodeRecord('a'))?.selfFence?.mode).toBe(SelfFenceMode.WATCHDOG);
+    await bed.clock.advance(600_000);
+    expect(resets).toEqual([]);
+    expect(await agent.incarnation()).toBe(2n);
+  });
+
+  it('and is back too late finds its host reset', async () => {
+    const { agent } = await node(WATCHDOG);
+    await bed.clock.advance(60_000);
+    const killedAtMs = bed.clock.nowMs();
+    await agent.kill();
+    await bed.clock.advance(12_000);
+    expect(resets).toHaveLength(1);
+    expect((resets[0] ?? 0) - killedAtMs).toBeLessThanOrEqual(10_000);
+  });
+
+  it('and cannot reach the store when it is back feeds nothing, so that the expiry still proves what it says', async () => {
+    const { agent } = await node(WATCHDOG);
+    await bed.clock.advance(60_000);
+    await agent.kill();
+    await agent.restart({ config: { selfFence: WATCHDOG }, watchdog, driver: (real) => {
+      const line = cuttable(real);
+      line.cut(true);
+      return line.driver;
+    } });
+    await bed.clock.advance(10_500);
+    expect(resets).toHaveLength(1);
+  });
+});
+
 describe('stopping its VMs', () => {
   it('ends what runs here once the lease is lost for too long, and not before', async () => {
     const { agent, cut } = await node({ ...WATCHDOG, mode: 'stop-vms' });

@@ -1,24 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-import { access } from 'node:fs/promises';
 import { z } from 'zod';
-import { DeadlineExceeded, type Clock } from '../clock/clock.js';
 import type { CallLimit } from '../hypervisor/hypervisor.js';
-import { CannotRun, runProgram, type ProgramOutput } from '../process/run-program.js';
+import { CannotRun } from '../process/run-program.js';
 import { CephError, type Ceph, type CephReport } from './ceph.js';
+import { hasCeph, jsonOf, runCeph, type CephProgramOptions } from './ceph-program.js';
 
-export interface CephCommandOptions {
-  clock: Clock;
-  /** Without this file the host has no Ceph. */
-  configFile: string;
-  /** Whom to speak as; `admin`, as Ceph itself has it, unless told. */
-  user?: string | undefined;
+export interface CephCommandOptions extends CephProgramOptions {
   /** The program; `ceph` of the PATH unless told. */
   program?: string;
 }
 
 /** After this the program is killed, with all that it started. It is told the same limit for its connecting. */
 const LIMIT_SECONDS = 2;
-const LONGEST_WORDS = 300;
 
 const osdDump = z.looseObject({ osds: z.array(z.looseObject({ osd: z.int(), up: z.int(), in: z.int() })) });
 
@@ -33,30 +26,16 @@ const status = z.looseObject({
 });
 
 /** Ceph by its command, which costs a process; a question that hangs costs two seconds and nobody else anything. */
-export function createCephCommand({ clock, configFile, user = 'admin', program = 'ceph' }: CephCommandOptions): Ceph {
-  const ask = async (words: readonly string[], { deadlineMs, signal }: CallLimit): Promise<unknown> => {
-    const what = `ceph ${words.join(' ')}`;
-    const limitMs = Math.min(deadlineMs, LIMIT_SECONDS * 1_000);
-    const argv = [program, '--conf', configFile, '--id', user, ...words, '--format', 'json', '--connect-timeout', String(LIMIT_SECONDS)];
-    let output: ProgramOutput;
-    try {
-      output = await runProgram(clock, argv, { deadlineMs: limitMs, signal });
-    } catch (error) {
-      if (error instanceof DeadlineExceeded) throw new DeadlineExceeded(`${what} (killed)`, limitMs);
-      if (error instanceof CannotRun && error.code !== 'ENOENT') throw new CephError(error.message);
-      throw error;
-    }
-    if (output.exitCode !== 0) throw new CephError(`${what}: ${lastWords(output)}`);
-    try {
-      return JSON.parse(output.stdout);
-    } catch {
-      throw new CephError(`${what} said what is not JSON`);
-    }
+export function createCephCommand({ program = 'ceph', ...options }: CephCommandOptions): Ceph {
+  const ask = async (asked: readonly string[], call: CallLimit): Promise<unknown> => {
+    const words = [...asked, '--format', 'json', '--connect-timeout', String(LIMIT_SECONDS)];
+    const printed = await runCeph(options, { program, words, limitMs: LIMIT_SECONDS * 1_000 }, call);
+    return jsonOf(printed, `ceph ${asked.join(' ')}`);
   };
 
   return {
     async report(call) {
-      if (!(await isThere(configFile))) return undefined;
+      if (!(await hasCeph(options))) return undefined;
       try {
         // One after the other: where the first is not answered, the second need not be asked.
         const dump = await ask(['osd', 'dump'], call);
@@ -84,18 +63,4 @@ export function reportOf(dump: unknown, state: unknown): CephReport {
     usedBytes: BigInt(pgmap.bytes_used),
     totalBytes: BigInt(pgmap.bytes_total),
   };
-}
-
-async function isThere(file: string): Promise<boolean> {
-  try {
-    await access(file);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function lastWords({ stderr, exitCode }: ProgramOutput): string {
-  const words = stderr.trim().split('\n').at(-1) ?? '';
-  return words === '' ? `it ended with ${String(exitCode)}` : words.slice(0, LONGEST_WORDS);
 }

@@ -2,6 +2,7 @@
 import type { Ceph } from './ceph.js';
 import type { Consoles } from './consoles.js';
 import type { Links } from './links.js';
+import type { StorageLocks } from './storage-locks.js';
 
 /** The host's memory in bytes, as the kernel tells it. */
 export interface HostMemory {
@@ -19,7 +20,10 @@ export interface Host {
   memory(): Promise<HostMemory>;
   /** Load average over one minute. */
   load(): Promise<number>;
+  /** Its own IP addresses; none that every host has. */
+  addresses(): readonly string[];
   readonly links: Links;
   readonly ceph: Ceph;
+  readonly storageLocks: StorageLocks;
   readonly consoles: Consoles;
 }

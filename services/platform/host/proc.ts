@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readdir, readFile } from 'node:fs/promises';
+import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import type { Clock } from '../clock/clock.js';
 import type { Host, HostMemory } from './host.js';
 import { createCephCommand } from './ceph-command.js';
 import { systemConsoles } from './consoles.js';
 import { createIpLinks } from './ip-links.js';
+import { createRbdCommand } from './rbd-command.js';
 
 /** One line of /proc/meminfo, which counts in KiB. */
 function meminfoBytes(text: string, name: string): bigint {
@@ -56,20 +58,35 @@ export interface ProcHostOptions {
   hugepagesFolder?: string;
 }
 
+/** Without the loopback's and those that hold on one link only. */
+function ownAddresses(): string[] {
+  return Object.values(networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .filter(({ internal, family, scopeid }) => !internal && (family === 'IPv4' || scopeid === 0))
+    .map(({ address }) => address);
+}
+
 const CEPH_CONFIG_FILE = '/etc/ceph/ceph.conf';
 
 /** The machine this process runs on. */
-export function createProcHost(options: ProcHostOptions): Host {
-  const { clock, cephConfigFile = CEPH_CONFIG_FILE, cephUser } = options;
-  const { procFolder = '/proc', hugepagesFolder = '/sys/kernel/mm/hugepages' } = options;
+export function createProcHost({
+  clock,
+  cephConfigFile = CEPH_CONFIG_FILE,
+  cephUser,
+  procFolder = '/proc',
+  hugepagesFolder = '/sys/kernel/mm/hugepages',
+}: ProcHostOptions): Host {
+  const ceph = { clock, configFile: cephConfigFile, user: cephUser };
   return {
-    ceph: createCephCommand({ clock, configFile: cephConfigFile, user: cephUser }),
+    ceph: createCephCommand(ceph),
+    storageLocks: createRbdCommand(ceph),
     links: createIpLinks({ clock }),
     consoles: systemConsoles,
     memory: async () => ({
       ...parseMeminfo(await readFile(join(procFolder, 'meminfo'), 'utf8')),
       ...(await hugepages(hugepagesFolder)),
     }),
+    addresses: ownAddresses,
     load: async () => parseLoad(await readFile(join(procFolder, 'loadavg'), 'utf8')),
   };
 }

@@ -5,6 +5,7 @@ import type { Consoles } from './consoles.js';
 import { createSimulatedConsoles } from './simulated-consoles.js';
 import type { Links } from './links.js';
 import { createSimulatedLinks } from './simulated-links.js';
+import { noStorageLocks, type StorageLocks } from './storage-locks.js';
 
 /** What a simulated host is like. */
 export interface SimulatedHostOptions {
@@ -17,8 +18,12 @@ export interface SimulatedHostOptions {
   ownBytes?: bigint | undefined;
   /** Its links, which outlive its agents; ones of its own unless told. */
   links?: Links | undefined;
+  /** Its own IP addresses; none unless told. */
+  addresses?: readonly string[] | undefined;
   /** Its storage cluster; none unless told. */
   ceph?: Ceph | undefined;
+  /** The locks of its storage cluster; none unless told. */
+  storageLocks?: StorageLocks | undefined;
   /** Its guests' consoles; ones that say nothing unless told. */
   consoles?: Consoles | undefined;
 }
@@ -28,10 +33,12 @@ const OWN_BYTES = 512n * 1024n * 1024n;
 /** A host whose memory is what its simulated guests leave of it. */
 export function createSimulatedHost(options: SimulatedHostOptions): Host {
   const { totalBytes, ownBytes = OWN_BYTES, usedByGuestsBytes = () => 0n, load = () => 0 } = options;
+  const { addresses = [], storageLocks = noStorageLocks } = options;
   const { links = createSimulatedLinks(), ceph = noCeph, consoles = createSimulatedConsoles() } = options;
   return {
     links,
     ceph,
+    storageLocks,
     consoles,
     memory: () => {
       const left = totalBytes - ownBytes - usedByGuestsBytes();
@@ -39,6 +46,7 @@ export function createSimulatedHost(options: SimulatedHostOptions): Host {
       const noHugepages = { hugepagesTotalBytes: 0n, hugepagesFreeBytes: 0n };
       return Promise.resolve({ totalBytes, freeBytes, availableBytes: freeBytes, ...noHugepages });
     },
+    addresses: () => addresses,
     load: () => Promise.resolve(load()),
   };
 }

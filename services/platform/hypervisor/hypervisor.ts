@@ -154,9 +154,9 @@ export interface CallLimit {
 /**
  * `down`: the hypervisor does not answer at all. `deadline`: this call did not. `gone`: no such domain. `refused`: it
  * said no, permanently as far as it can tell. `no-job`: there is no transfer. `aborted`: the transfer was aborted.
- * `invalid`: the domain XML is wrong. `failed`: anything else it said.
+ * `invalid`: the domain XML is wrong. `locked`: another process writes to an image of it. `failed`: anything else.
  */
-export type HypervisorErrorKind = 'down' | 'deadline' | 'gone' | 'refused' | 'no-job' | 'aborted' | 'failed' | 'invalid';
+export type HypervisorErrorKind = 'down' | 'deadline' | 'gone' | 'refused' | 'no-job' | 'aborted' | 'failed' | 'invalid' | 'locked';
 
 /** A call to the hypervisor failed; the message holds its own words. */
 export class HypervisorError extends Error {
@@ -188,6 +188,7 @@ export interface Hypervisor {
   stampEpoch(uuid: string, placementEpoch: bigint, call: CallLimit): Promise<void>;
   /** From now on it is started only by `start`, never by the hypervisor itself when its host boots. */
   disableAutostart(uuid: string, call: CallLimit): Promise<void>;
+  /** Fails with `locked` where a copy elsewhere holds the lock of an image that it writes to. */
   start(uuid: string, call: CallLimit): Promise<void>;
   /** Asks the guest to shut down; whether it does is its own affair. */
   shutdown(uuid: string, call: CallLimit): Promise<void>;

@@ -34,7 +34,14 @@ const KINDS: Partial<Record<ErrorCodeName, HypervisorErrorKind>> = {
   ACCESS_DENIED: 'refused',
   NO_SUPPORT: 'refused',
   DOM_EXIST: 'refused',
+  RESOURCE_BUSY: 'locked',
 };
+
+/**
+ * What QEMU says where it does not get the lock of an image; libvirt has no code of its own for it, and gives QEMU's last
+ * words with the end of the process. RESOURCE_BUSY comes from its own lock managers (virtlockd, sanlock).
+ */
+const LOCK_REFUSED = /Failed to get (?:shared )?"[a-z ]+" lock|Failed to lock byte \d+|Is another process using the image/;
 
 /** The port's word for whatever a call to libvirt threw. */
 export function translate(error: unknown): Error {
@@ -47,7 +54,8 @@ function kindOf(error: unknown): HypervisorErrorKind {
   if (error instanceof LibvirtDeadlineError) return 'deadline';
   if (error instanceof LibvirtError) {
     const names: Partial<Record<string, HypervisorErrorKind>> = KINDS;
-    return names[error.codeName] ?? 'failed';
+    const kind = names[error.codeName] ?? 'failed';
+    return kind === 'failed' && LOCK_REFUSED.test(error.message) ? 'locked' : kind;
   }
   const down = [LibvirtClosedError, LibvirtConnectError, LibvirtBusyError];
   return down.some((type) => error instanceof type) ? 'down' : 'failed';

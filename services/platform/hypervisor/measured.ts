@@ -25,6 +25,7 @@ const OUTCOMES: Readonly<Record<HypervisorErrorKind, true>> = {
   aborted: true,
   failed: true,
   invalid: true,
+  locked: true,
 };
 
 /** The same hypervisor, with the time that each of its calls takes counted by call and outcome. */

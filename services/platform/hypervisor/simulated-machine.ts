@@ -8,6 +8,7 @@ import type { Random } from '../random/random.js';
 import { EventFeed } from './event-feed.js';
 import { type Domain, type DomainUsage, HypervisorError } from './hypervisor.js';
 import { type EndReason, type MemoryImage, SimulatedGuest } from './simulated-guest.js';
+import type { SimulatedImages } from './simulated-images.js';
 
 /** The size of a simulated host. */
 export interface MachineSize {
@@ -15,15 +16,18 @@ export interface MachineSize {
   memoryBytes: bigint;
 }
 
+type Summary = DomainSummary & Pick<DomainNeeds, 'rbdImages' | 'lockedFiles'>;
+
 /** What definitions say, by their text: the same few are asked for again and again. */
-const summaries = new Map<string, DomainSummary & Pick<DomainNeeds, 'rbdImages'>>();
+const summaries = new Map<string, Summary>();
 const MOST_SUMMARIES = 1_024;
 
-function summaryOf(xml: string): DomainSummary & Pick<DomainNeeds, 'rbdImages'> {
+function summaryOf(xml: string): Summary {
   const known = summaries.get(xml);
   if (known !== undefined) return known;
   if (summaries.size >= MOST_SUMMARIES) summaries.clear();
-  const summary = { ...parseDomainXml(xml), rbdImages: needsOf(xml).rbdImages };
+  const { rbdImages, lockedFiles } = needsOf(xml);
+  const summary = { ...parseDomainXml(xml), rbdImages, lockedFiles };
   summaries.set(xml, summary);
   return summary;
 }
@@ -50,8 +54,11 @@ export class SimulatedMachine {
     readonly size: MachineSize,
     readonly clock: Clock,
     private readonly random: Random,
+    private readonly images: SimulatedImages,
     private readonly tell: (change: { uuid: string; running: boolean; memory: MemoryImage; what: string }) => void,
-  ) {}
+  ) {
+    images.attach(() => [...this.guests.values()].map((guest) => ({ guest, lockedFiles: summaryOf(guest.xml).lockedFiles })));
+  }
 
   // -- what is there
 
@@ -156,6 +163,10 @@ export class SimulatedMachine {
     if (this.guests.has(uuid)) throw new HypervisorError('refused', 'domain is already running');
     if (xml === undefined) return raiseGone(uuid);
     this.reserve(xml);
+    const locked = this.images.lockedOf(summaryOf(xml).lockedFiles);
+    if (locked !== undefined) {
+      throw new HypervisorError('locked', `internal error: Failed to get "write" lock\nIs another process using the image [${locked}]?`);
+    }
     this.spawn({ uuid, xml, running: true });
     this.#changed(uuid, 'started (booted)');
   }

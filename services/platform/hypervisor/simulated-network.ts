@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { MemoryImage } from './simulated-guest.js';
+import { SimulatedImages } from './simulated-images.js';
 import type { IncomingStream } from './simulated-transfer.js';
 
 /** Something that concerns who runs a VM happened; for those who check that only one does. */
@@ -24,6 +25,8 @@ export interface SimulatedNetwork {
 
 /** The network as the hosts see it. */
 export class SimulatedLinks implements SimulatedNetwork {
+  /** Storage is reached over it, too. */
+  readonly images = new SimulatedImages();
   readonly #defaultBytesPerSecond: number;
   readonly #cut = new Set<string>();
   readonly #limits = new Map<string, number>();

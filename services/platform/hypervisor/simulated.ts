@@ -75,7 +75,7 @@ export function createSimulatedHost(options: SimulatedHostOptions): SimulatedHos
     memoryBytes: options.memoryBytes ?? 32n * GIB,
   };
   const daemon = new SimulatedDaemon({ clock, random, latency: options.latency ?? { leastMs: 0.5, mostMs: 2 } });
-  const machine = new SimulatedMachine(name, info, clock, random, (change) => {
+  const machine = new SimulatedMachine(name, info, clock, random, network.images, (change) => {
     network.tell({ host: name, ...change });
   });
   const source = new SimulatedSource(machine, network);

@@ -41,6 +41,23 @@ const silentLog: Logger = {
 const unreachable = () => Promise.reject(new StoreError('unavailable', 'cut off'));
 
 describe('a lease', () => {
+  it('is taken over from the life before of the same process, once the lock delay has passed, and from nobody else', async () => {
+    const { clock, server } = createWorld();
+    const before = await server.store('h1').acquire(leaseOf('h1'));
+    const isOwn = (held: string): boolean => held.startsWith('h1 ');
+    const strange = server.store('h2').acquire(leaseOf('h2', { takesOver: (held) => held.startsWith('h2 '), tries: 2 }));
+    strange.catch(() => undefined);
+    await clock.advance(3_000);
+    await expect(strange).rejects.toBeInstanceOf(LockHeld);
+    expect(before.lost.aborted).toBe(false);
+    const next = server.store('h1').acquire(leaseOf('h1', { takesOver: isOwn }));
+    await clock.advance(3_000);
+    expect((await next).value).toBe('h1 2');
+    await clock.advance(15_000);
+    expect(before.lost.aborted).toBe(true);
+    await (await next).release();
+  });
+
   it('is renewed for as long as it is held', async () => {
     const { clock, server } = createWorld();
     const lease = await server.store('h1').acquire(leaseOf('h1'));

@@ -86,7 +86,10 @@ class LockTaking {
     const before = await this.#readLock();
     const alreadyOurs = this.#asTaken(before);
     if (alreadyOurs !== undefined) return alreadyOurs;
-    if (before?.session !== undefined) return { holder: before.value };
+    if (before?.session !== undefined) {
+      if (this.options.takesOver?.(before.value) === true) await this.calls.destroySession(before.session, this.#call);
+      return { holder: before.value };
+    }
 
     const session = await this.#liveSession();
     const written = value(before?.value);

@@ -136,6 +136,11 @@ export interface LeaseOptions {
   tries?: number;
   /** Between tries; 1000 unless told. A lock that was just lost is kept back for `lockDelayMs`. */
   retryEveryMs?: number;
+  /**
+   * Whether a value that is locked is this process's own life before, which is over for certain: its session is ended,
+   * and the lock is free once `lockDelayMs` has passed. Nobody's unless told.
+   */
+  takesOver?: (held: string) => boolean;
   /** Ties the session to the health of this store node (serf), where the store knows nodes. */
   tieToNodeHealth?: boolean;
   /** Ends the taking; once taken, {@link Lease.release} ends the lease. */

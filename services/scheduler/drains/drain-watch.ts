@@ -27,6 +27,8 @@ export class DrainWatch {
   private async follow(stored: Stored<Drain>): Promise<void> {
     const { record } = stored;
     const view = this.leading.nodes.node(record.node);
+    // The transaction that planned it cordoned the node: a record from before that says nothing of whether it was made ready.
+    if (record.state === DrainState.PLANNED && view !== undefined && view.recordIndex < stored.index) return;
     const change = view === undefined ? undefined : this.standing(record, view);
     if (change !== undefined && differs(record, change)) await writeDrain(this.leading, stored, change);
   }

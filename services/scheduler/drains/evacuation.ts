@@ -18,6 +18,7 @@ import type { NodeView } from '../../membership/node-streams.js';
 import { createMigration, openMigrationOf } from '../migrations/create.js';
 import type { MigrationQueue } from '../migrations/queue.js';
 import type { Leading } from '../term.js';
+import { leftAlone } from '../vms/left-alone.js';
 import { withStatus } from '../vms/status.js';
 import { byLevel } from './by-level.js';
 import { openDrainOf } from './history.js';
@@ -45,6 +46,7 @@ export class Evacuation {
   }
 
   private async look(): Promise<void> {
+    if (leftAlone(this.leading)) return;
     const { nodes, vms, term, cannotLeave } = this.leading;
     const ways = new Map(nodes.nodes().map((view) => [view.name, wayOutOf(this.leading, view)]));
     const leaving = vms.all().filter(({ record }) => ways.get(record.placement?.node ?? '') !== undefined);

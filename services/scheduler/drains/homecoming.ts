@@ -5,10 +5,14 @@ import { MIGRATION_PRIORITY } from '../../core/migration/priority.js';
 import { createMigration, openMigrationOf } from '../migrations/create.js';
 import { obstacleOf } from '../nodes/obstacle.js';
 import type { Leading } from '../term.js';
+import { leftAlone } from '../vms/left-alone.js';
 import { writeVm } from '../vms/lifecycle.js';
 import { withStatus } from '../vms/status.js';
 import { byLevel } from './by-level.js';
 import { Tries } from './tries.js';
+
+/** A VM that runs well where it is has time. */
+const FIRST_PAUSE_MS = 30_000;
 
 /**
  * Brings VMs back to the node that maintenance, a drain or an orderly shutdown moved them away from, once it takes VMs
@@ -18,7 +22,7 @@ export class Homecoming {
   private readonly tries: Tries;
 
   constructor(private readonly leading: Leading) {
-    this.tries = new Tries(leading);
+    this.tries = new Tries(leading, FIRST_PAUSE_MS);
   }
 
   start(): void {
@@ -26,6 +30,7 @@ export class Homecoming {
   }
 
   private async look(): Promise<void> {
+    if (leftAlone(this.leading)) return;
     const away = this.leading.vms.all().filter(({ record }) => record.returnNode !== '');
     this.tries.keepOnly(new Set(away.map(({ record }) => record.id)));
     for (const stored of away) {

@@ -26,7 +26,11 @@ interface Tried {
 export class Tries {
   private readonly tried = new Map<string, Tried>();
 
-  constructor(private readonly leading: Leading) {}
+  constructor(
+    private readonly leading: Leading,
+    /** After the first move that failed; doubled with each further one. */
+    private readonly firstPauseMs = FIRST_PAUSE_MS,
+  ) {}
 
   /** Why the last move did not work; undefined: it did, or none was tried. */
   hindrance(vmId: string): Hindrance | undefined {
@@ -70,7 +74,7 @@ export class Tries {
       return;
     }
     const failures = tried.failures + 1;
-    const pauseMs = Math.min(FIRST_PAUSE_MS * 2 ** (failures - 1), LONGEST_PAUSE_MS);
+    const pauseMs = Math.min(this.firstPauseMs * 2 ** (failures - 1), LONGEST_PAUSE_MS);
     this.tried.set(vmId, {
       migrationId: undefined,
       failures,

@@ -2,6 +2,7 @@
 import { EventSeverity, Fenceability } from '@lockstep/sdk/v1';
 import { subjects } from '../../membership/events.js';
 import type { Leading } from '../term.js';
+import { fenceabilityOf } from './view.js';
 
 /**
  * Tells as an event when a node can no longer be powered off, and when it can again. A node that was not checked yet, as
@@ -10,8 +11,9 @@ import type { Leading } from '../term.js';
 export function tellFenceability({ nodes, events, term }: Pick<Leading, 'nodes' | 'events' | 'term'>): void {
   const known = new Map<string, Fenceability>();
   const look = (): void => {
-    for (const { name, report } of nodes.nodes()) {
-      const { fenceability = Fenceability.UNKNOWN, fenceabilityDetail = '' } = report?.node ?? {};
+    for (const view of nodes.nodes()) {
+      const { name } = view;
+      const { fenceability, fenceabilityDetail } = fenceabilityOf(view);
       if (fenceability !== Fenceability.FENCEABLE && fenceability !== Fenceability.NOT_FENCEABLE) continue;
       const before = known.get(name);
       known.set(name, fenceability);

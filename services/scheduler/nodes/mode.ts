@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import { DrainState, EventSeverity, NodeMode, type SetMaintenanceRequest } from '@lockstep/sdk/v1';
+import { DrainState, EventSeverity, NodeMode, type Node, type SetMaintenanceRequest } from '@lockstep/sdk/v1';
 import { invalidField, LockstepError } from '../../core/errors/catalogue.js';
-import { nodeCodec } from '../../core/records/codec.js';
+import { nodeCodec, type Stored } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
 import { subjects } from '../../membership/events.js';
 import { readEntry, retryLost } from '../../membership/ledger.js';
@@ -19,12 +19,16 @@ export async function nodeModeStep(
   name: string,
   next: (mode: NodeMode) => NodeMode,
 ): Promise<TxnOp> {
-  const key = keys.node(name);
-  const entry = await readEntry(leading.env, key);
-  if (entry === undefined) throw new LockstepError('NODE_NOT_FOUND', `there is no node ${name}`, { node: name });
-  const record = nodeCodec.decode(entry.value, entry.index);
+  const { record, index } = await readNode(leading, name);
   const value = nodeCodec.encode({ ...record, mode: next(record.mode) });
-  return { op: 'cas', key, value, index: entry.index };
+  return { op: 'cas', key: keys.node(name), value, index };
+}
+
+/** From the store: what is watched may be older than the mode that was written last. */
+async function readNode({ env }: Leading, name: string): Promise<Stored<Node>> {
+  const entry = await readEntry(env, keys.node(name));
+  if (entry === undefined) throw new LockstepError('NODE_NOT_FOUND', `there is no node ${name}`, { node: name });
+  return { record: nodeCodec.decode(entry.value, entry.index), index: entry.index };
 }
 
 /**
@@ -35,7 +39,7 @@ export async function setMaintenance(leading: Leading, { node, enabled, reason }
   if (node === '') throw invalidField('node', 'nothing', 'the name of a node');
   const mode = enabled ? NodeMode.MAINTENANCE : NodeMode.ACTIVE;
   await retryLost(leading.env, async () => {
-    if (leading.nodes.node(node)?.record.mode === mode) return;
+    if ((await readNode(leading, node)).record.mode === mode) return;
     const why = reason === '' ? '' : `: ${reason}`;
     const told = leading.events.step({
       severity: EventSeverity.INFO,

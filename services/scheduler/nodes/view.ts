@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Fenceability, GetNodeResponse, type Node, NodeConditionType, type NodeFigures, NodeJudgement } from '@lockstep/sdk/v1';
+import { distrusted } from '../../core/fencing/bmc-verdict.js';
 import { LockstepError } from '../../core/errors/catalogue.js';
 import { formatBytes } from '../../core/placement/bytes.js';
 import { isOverprovisioned, usageOf, type NodeUsage } from '../../core/placement/snapshot.js';
@@ -41,14 +42,20 @@ function nodeOf(leading: Leading, view: NodeView, usage: NodeUsage | undefined):
     figures: told?.figures === undefined || usage === undefined ? told?.figures : withUsage(told.figures, usage),
     heartbeatAge:
       lastMessageAtMs === undefined ? undefined : durationOf(leading.env.clock.nowMs() - lastMessageAtMs),
-    fenceability: told?.fenceability ?? Fenceability.UNKNOWN,
-    fenceabilityDetail: told?.fenceabilityDetail ?? '',
+    ...fenceabilityOf(view),
     agentVersion: told?.agentVersion ?? record.agentVersion,
     hypervisorVersion: told?.hypervisorVersion ?? record.hypervisorVersion,
     networks: told?.networks ?? [],
     bridges: told?.bridges ?? [],
     ceph: told?.ceph,
   };
+}
+
+/** Whether powering it off would work: by the check of its own agent, and by what a power cycle showed. */
+export function fenceabilityOf({ record, report }: NodeView): Pick<Node, 'fenceability' | 'fenceabilityDetail'> {
+  const { fenceability = Fenceability.UNKNOWN, fenceabilityDetail: detail = '' } = report?.node ?? {};
+  const finding = distrusted({ fenceability, detail }, record.powerDistrust);
+  return { fenceability: finding.fenceability, fenceabilityDetail: finding.detail };
 }
 
 /** The agent knows what runs; what is provisioned and promised the leader knows better. */

@@ -8,6 +8,8 @@ export interface Proof {
   node: string;
   /** The fence action that proved it. */
   fenceActionId: string;
+  /** The life of the agent that it is about. */
+  incarnation: bigint;
   /** Holds as long as the proof does; goes into every transaction that counts this host as off (INV-3). */
   holds: TxnOp;
 }
@@ -19,6 +21,7 @@ export function proofOf({ nodes }: Pick<Leading, 'nodes'>, node: string): Proof 
   return {
     node,
     fenceActionId: view.record.fencedBy,
+    incarnation: view.record.incarnation,
     holds: { op: 'check', key: keys.node(node), index: view.recordIndex },
   };
 }

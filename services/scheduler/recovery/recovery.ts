@@ -4,9 +4,11 @@ import { byRecoveryOrder, waitsFor, type RecoveryCandidate } from '../../core/re
 import type { Logger } from '../../platform/log/log.js';
 import { sleep } from '../../platform/clock/clock.js';
 import type { Leading } from '../term.js';
+import { leftAlone } from '../vms/left-alone.js';
 import { withStatus } from '../vms/status.js';
 import { proofOf } from './proof.js';
 import { rehome } from './rehome.js';
+import { StorageLocks } from './storage-locks.js';
 
 const RECHECK_EVERY_MS = 5_000;
 const PAUSE_AFTER_TROUBLE_MS = 500;
@@ -31,8 +33,11 @@ export class Recovery {
   /** When each VM that comes after others was first found waiting, by the monotonic clock. */
   private readonly waitingSince = new Map<string, number>();
 
+  private readonly storageLocks: StorageLocks;
+
   constructor(private readonly leading: Leading) {
     this.log = leading.env.log.child('recovery');
+    this.storageLocks = new StorageLocks(leading, () => void this.look());
   }
 
   start(): void {
@@ -75,6 +80,7 @@ export class Recovery {
     const waiting = new Set(queue.map(({ id }) => id));
     for (const id of this.sought) if (!waiting.has(id)) this.leading.noTarget.delete(id);
     this.sought = waiting;
+    this.storageLocks.keepOnly(waiting);
     for (const id of this.waitingSince.keys()) if (!waiting.has(id)) this.waitingSince.delete(id);
     const ready = queue.filter((vm) => !this.holdsBack(vm));
     let wentWell = true;
@@ -82,7 +88,7 @@ export class Recovery {
     const work = async (): Promise<void> => {
       for (let one = ready[next++]; one !== undefined; one = ready[next++]) {
         try {
-          await rehome(this.leading, one.id, this.log);
+          await rehome(this.leading, one.id, this.storageLocks, this.log);
         } catch (error) {
           wentWell = false;
           this.log.warn(`${one.name} could not be recovered yet`, { error });
@@ -140,6 +146,6 @@ function candidateOf({ id, name, spec, desired }: Vm): Candidate {
 /** Whether a VM is on a host that is proven off, and is to be somewhere else. */
 export function isToRecover(leading: Leading, { placement, desired }: Vm): boolean {
   if (placement?.migrationId !== '') return false;
-  if (desired === VmDesired.DISABLED || desired === VmDesired.UNMANAGED) return false;
+  if (desired === VmDesired.DISABLED || desired === VmDesired.UNMANAGED || leftAlone(leading)) return false;
   return proofOf(leading, placement.node) !== undefined;
 }

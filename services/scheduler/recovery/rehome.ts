@@ -8,12 +8,14 @@ import { decide } from '../nodes/choose.js';
 import type { Leading } from '../term.js';
 import { writeVm } from '../vms/lifecycle.js';
 import { proofOf, type Proof } from './proof.js';
+import type { StorageLocks } from './storage-locks.js';
 
 /**
  * Gives a VM of a host that is proven off to another node, under a fresh placement epoch, in a transaction that holds
- * only while the proof does (INV-3). From there the assignment starts it. Where no node can take it, says why.
+ * only while the proof does (INV-3), once nothing of that host's holds its disks. From there the assignment starts it. Where
+ * no node can take it, says why.
  */
-export async function rehome(leading: Leading, vmId: string, log: Logger): Promise<void> {
+export async function rehome(leading: Leading, vmId: string, locks: StorageLocks, log: Logger): Promise<void> {
   await retryLost(leading.env, async () => {
     const stored = leading.vms.get(vmId);
     const { placement, spec, name, desired } = stored?.record ?? {};
@@ -27,6 +29,9 @@ export async function rehome(leading: Leading, vmId: string, log: Logger): Promi
       leading.noTarget.set(vmId, why);
       return;
     }
+    leading.noTarget.delete(vmId);
+    // Asked again when they are.
+    if (!locks.areReleased(stored.record, proof, decision.node)) return;
     const epoch = placement.lastEpoch + 1n;
     const change = {
       placement: { ...placement, node: decision.node, epoch, lastEpoch: epoch },
@@ -39,7 +44,6 @@ export async function rehome(leading: Leading, vmId: string, log: Logger): Promi
     } finally {
       leading.rehoming.delete(vmId);
     }
-    leading.noTarget.delete(vmId);
     await leading.env.points('scheduler/recovery/placed');
     log.ok(`${stored.record.name} goes from ${proof.node}, which is proven off, to ${decision.node}`, {
       vm: vmId,

@@ -5,6 +5,7 @@ import type { Stored } from '../../core/records/codec.js';
 import type { Logger } from '../../platform/log/log.js';
 import { decide } from '../nodes/choose.js';
 import type { Leading } from '../term.js';
+import { leftAlone } from '../vms/left-alone.js';
 import { leaveNode, writeVm } from '../vms/lifecycle.js';
 
 const RECHECK_EVERY_MS = 5_000;
@@ -44,7 +45,7 @@ export class Relocations {
   }
 
   private look(): void {
-    if (this.leading.term.ended.aborted) return;
+    if (this.leading.term.ended.aborted || leftAlone(this.leading)) return;
     for (const id of this.waiting) this.stopWaitingUnlessDue(id);
     for (const stored of this.leading.vms.all()) {
       if (this.busy.size >= AT_ONCE) return;
@@ -89,11 +90,14 @@ export class Relocations {
       await this.giveUp(stored, { relocations, nodes: tried, reason, detail });
       return;
     }
-    const decision = decide(this.leading, spec, { vmId: record.id, source: placement.node, avoid: tried });
+    const others = (but: readonly string[]): boolean =>
+      this.leading.nodes.nodes().some(({ name }) => !but.includes(name) && mayRunOn(spec.nodeLimit, name));
+    // Once each node had its turn, another round begins, as often as the VM may be relocated.
+    const avoid = others(tried) ? tried : [placement.node];
+    const decision = decide(this.leading, spec, { vmId: record.id, source: placement.node, avoid });
     if (decision.node === undefined) {
-      const others = decision.candidates.filter(({ node }) => !tried.includes(node) && mayRunOn(spec.nodeLimit, node));
       const why = `${failed.detail}; ${explain(decision)}`;
-      if (others.length === 0) await this.giveUp(stored, { relocations, nodes: tried, ...failed, detail: why });
+      if (!others(avoid)) await this.giveUp(stored, { relocations, nodes: tried, ...failed, detail: why });
       else this.waitForTarget(record.id, why);
       return;
     }
@@ -102,7 +106,7 @@ export class Relocations {
     const epoch = placement.lastEpoch + 1n;
     await writeVm(this.leading, stored, {
       placement: { ...placement, node: decision.node, epoch, lastEpoch: epoch },
-      trouble: this.troubleOf({ relocations: relocations + 1, nodes: tried, ...failed }),
+      trouble: this.troubleOf({ relocations: relocations + 1, nodes: avoid, ...failed }),
     });
     this.stopWaiting(record.id);
     this.log.warn(`${record.name} goes to ${decision.node}: ${failed.detail}`);

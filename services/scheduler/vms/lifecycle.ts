@@ -13,6 +13,7 @@ import { checkNamedNode } from '../nodes/choose.js';
 import type { Leading } from '../term.js';
 import { findVm } from './find.js';
 import { withStatus } from './status.js';
+import { runsByHandOn } from './whereabouts.js';
 
 const AGENT_DEADLINE_MS = 30_000;
 const NOW = durationOf(0);
@@ -29,6 +30,15 @@ export async function startVm(leading: Leading, idOrName: string, node: string):
     const { status } = withStatus(leading, record);
     const gaveUp = status?.state === VmState.CRASHED || status?.state === VmState.ERROR;
     if (target === placement.node && desired === VmDesired.RUNNING && !gaveUp && record.trouble === undefined) return record;
+    // What was left to its owner is taken up as the attempt that it was, so that it is known again wherever it runs.
+    if (desired === VmDesired.UNMANAGED && target === placement.node) {
+      return await writeVm(leading, stored, { desired: VmDesired.RUNNING, trouble: undefined });
+    }
+    const byHand = target === placement.node ? undefined : runsByHandOn(leading, record);
+    if (byHand !== undefined) {
+      const message = `${record.name} runs on ${byHand}, where its owner moved it`;
+      throw new LockstepError('VM_RUNNING', message, { vm: record.name, node: byHand });
+    }
     if (target !== placement.node) await leaveNode(leading, record);
     const epoch = placement.lastEpoch + 1n;
     return await writeVm(leading, stored, {

@@ -37,6 +37,10 @@ function statusOf(leading: Leading, vm: Vm): VmStatus {
   if (noTarget !== undefined && vm.desired === VmDesired.RUNNING) {
     return { ...base, state: VmState.WAITING_TARGET, reason: 'NO_TARGET', detail: `no node can take it: ${noTarget}` };
   }
+  const storageHeld = leading.storageHeld.get(vm.id);
+  if (storageHeld !== undefined && vm.desired === VmDesired.RUNNING) {
+    return { ...base, state: VmState.WAITING_TARGET, ...storageHeld };
+  }
   const away = node === undefined ? undefined : ofAwayNode(leading, vm, node);
   if (away !== undefined) return { ...base, ...away };
   if (node?.connected !== true) {

@@ -141,7 +141,9 @@ async function watch(
       const confirmed = seen.action?.state === FenceActionState.CONFIRMED;
       if (confirmed && stage.printedElsewhere(cluster, victim, guest.name).length > 0) break;
       if (expectedEnding(cell) === 'left alone' && Date.now() - atMs > LEFT_ALONE_MS) break;
-      const waits = expectedEnding(cell) === 'starts' ? false : seen.action?.state === FenceActionState.UNCERTAIN || confirmed;
+      // Its ladder is worked again and again: between two waits it is RUNNING.
+      const hasWaited = seen.action?.state === FenceActionState.UNCERTAIN || waitsSinceMs !== undefined;
+      const waits = expectedEnding(cell) === 'starts' ? false : hasWaited || confirmed;
       waitsSinceMs = waits ? (waitsSinceMs ?? Date.now()) : undefined;
       if (waitsSinceMs !== undefined && Date.now() - waitsSinceMs > WAITS_MS) break;
       await sleep(LOOK_EVERY_MS);
@@ -160,7 +162,8 @@ function describe(outcome: Outcome, { action, vm, evidence }: Seen, atMs: number
   outcome.reason = action?.reason ?? '';
   // Where nobody asked for an action, the evidence says why.
   outcome.detail = action?.detail ?? evidence?.rule ?? '';
-  outcome.vmDetail = vm?.status?.detail ?? '';
+  const { reason = '', detail = '' } = vm?.status ?? {};
+  outcome.vmDetail = [reason, detail].filter((text) => text !== '').join(': ');
   outcome.proof = action?.attempts.filter(({ proven }) => proven).map(({ rung }) => rung).at(-1) ?? '';
   const confirmed = action?.state === FenceActionState.CONFIRMED ? action.endTime?.getTime() : undefined;
   outcome.proofMs = confirmed === undefined ? undefined : confirmed - atMs;
@@ -169,7 +172,7 @@ function describe(outcome: Outcome, { action, vm, evidence }: Seen, atMs: number
   else outcome.ending = runsOn ? 'left alone' : 'nothing';
 }
 
-function judge(outcome: Outcome, cell: Cell, { aliveAtMs }: Seen, atMs: number): void {
+function judge(outcome: Outcome, cell: Cell, { aliveAtMs, vm }: Seen, atMs: number): void {
   const { problems, startMs, proofMs, copies } = outcome;
   const expected = expectedEnding(cell);
   const wanted = expected === 'refused' ? 'waits' : expected;
@@ -177,6 +180,8 @@ function judge(outcome: Outcome, cell: Cell, { aliveAtMs }: Seen, atMs: number):
   if (copies > 0) problems.push(`two copies counted at ${String(copies)} moments`);
   if (startMs !== undefined && (proofMs === undefined || proofMs > startMs)) problems.push('the start came before the proof');
   if (startMs !== undefined && aliveAtMs > atMs + startMs) problems.push('the start came before the end of the old process');
+  const isLocked = vm?.status?.reason === 'STORAGE_LOCKED';
+  if (expected === 'refused' && proofMs !== undefined && !isLocked) problems.push('the VM does not wait for its storage');
   if (wanted !== 'starts' && outcome.reason === '' && outcome.detail === '' && outcome.vmDetail === '') {
     problems.push('it waits and does not say why');
   }

@@ -2,7 +2,7 @@
 // A host that dies, as the matrix, the shows and the benchmark let it die, and how it comes back.
 import { randomBytes, randomUUID } from 'node:crypto';
 import { existsSync, statSync } from 'node:fs';
-import { FenceActionState, LeaderRole, NodeJudgement, VmState, type FenceAction, type NodeEvidence } from '@lockstep/sdk';
+import { FenceActionState, LeaderRole, NodeJudgement, VmState, type FenceAction, type NodeEvidence, type VmSpec } from '@lockstep/sdk';
 import {
   awaitPart,
   chassisPower,
@@ -62,25 +62,28 @@ export async function leadersOf({ api, lab }: Cluster): Promise<Leaders> {
   return { consul: consul?.name, scheduler: of(LeaderRole.SCHEDULER), fencer: of(LeaderRole.FENCER) };
 }
 
+/** Which of them are on the host. */
+export function rolesOn(leaders: Leaders, name: string): string[] {
+  return Object.entries(leaders).flatMap(([role, leader]) => (leader === name ? [role] : []));
+}
+
 /** The host that leads least: the Fencer and the Scheduler stay out of what is tried, where they can. */
 export async function chooseVictim(cluster: Cluster): Promise<{ victim: HostLayout; leads: string[] }> {
   const leaders = await leadersOf(cluster);
-  const rolesOf = (name: string): string[] =>
-    Object.entries(leaders).flatMap(([role, leader]) => (leader === name ? [role] : []));
-  const weigh = (name: string): number => rolesOf(name).reduce((sum, role) => sum + (role === 'consul' ? 1 : 2), 0);
+  const weigh = (name: string): number => rolesOn(leaders, name).reduce((sum, role) => sum + (role === 'consul' ? 1 : 2), 0);
   const [victim] = [...cluster.lab.hosts].sort((a, b) => weigh(a.name) - weigh(b.name));
   if (victim === undefined) throw new Error('there are no hosts');
-  return { victim, leads: rolesOf(victim.name) };
+  return { victim, leads: rolesOn(leaders, victim.name) };
 }
 
 /** Starts a guest that counts on a disk that only one QEMU at a time may write to. */
-export async function startGuest({ api, lab }: Cluster, on: HostLayout): Promise<Guest> {
+export async function startGuest({ api, lab }: Cluster, on: HostLayout, spec: Omit<Partial<VmSpec>, 'domainXml'> = {}): Promise<Guest> {
   const name = `fence-${randomBytes(3).toString('hex')}`;
   const guest = { id: randomUUID(), name };
   const kind = { kind: 'generation', disk: lockedDisk(lab, name) } as const;
   await ensureImage(lab, kind);
   const domainXml = guestXml(lab, { ...kind, name, uuid: guest.id });
-  await until(`${name} is defined`, START_LIMIT_MS, () => api.scheduler.defineVm({ spec: { domainXml }, node: on.name, start: true }).then(() => undefined, String));
+  await until(`${name} is defined`, START_LIMIT_MS, () => api.scheduler.defineVm({ spec: { ...spec, domainXml }, node: on.name, start: true }).then(() => undefined, String));
   await api.waitForVm(guest.id, [VmState.RUNNING], { patienceMs: START_LIMIT_MS });
   await until(`${name} counts`, START_LIMIT_MS, () => Promise.resolve(printed(on, name) > 30 ? undefined : 'it does not'));
   return guest;
@@ -179,6 +182,12 @@ export async function actions({ api }: Cluster): Promise<FenceAction[]> {
 export async function actionSince(cluster: Cluster, victim: HostLayout, sinceMs: number): Promise<FenceAction | undefined> {
   const all = await actions(cluster).catch(() => []);
   return all.find(({ node, createTime }) => node === victim.name && (createTime?.getTime() ?? 0) >= sinceMs);
+}
+
+/** Fails where anybody was to be fenced since then. */
+export async function noneSince(cluster: Cluster, sinceMs: number): Promise<void> {
+  const begun = (await actions(cluster)).filter(({ createTime }) => (createTime?.getTime() ?? 0) >= sinceMs);
+  if (begun.length > 0) throw new Error(`fenced: ${begun.map(({ node, detail }) => `${node} (${detail})`).join(', ')}`);
 }
 
 /** What the leading Fencer knows of the node; undefined while nobody tells. */

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { differences } from './compare.js';
-import { notSupported, readScenario, type Scenario } from './format.js';
+import { fencedFromTheStart, notSupported, readScenario, type Scenario } from './format.js';
 import { play } from './play.js';
 
 const EXCEPTIONS = fileURLToPath(new URL('../../../simulation/scenario-exceptions.md', import.meta.url));
@@ -29,9 +29,10 @@ async function judge(scenario: Scenario, known: ReadonlyMap<string, string>, sin
   const played = await play(scenario, sink).catch((error: unknown) => (error instanceof Error ? error.message : String(error)));
   if (typeof played === 'string') return { name, verdict: 'differs', why: [`cannot be played: ${played}`], violations: 0 };
   const { outcome, refused } = played;
-  const found = differences(scenario, outcome);
+  const found = differences(scenario, played);
   const violations = outcome.violations.length;
-  if (found.length === 0) return { name, verdict: 'agrees', why: [], violations, outcome };
+  const begun = fencedFromTheStart(scenario).map((node) => `begins with the fence of ${node} under way`);
+  if (found.length === 0) return { name, verdict: 'agrees', why: begun, violations, outcome };
   const exception = known.get(name);
   const why = [...found, ...refused.map((text) => `refused: ${text}`)];
   return exception === undefined
@@ -68,9 +69,10 @@ function report(verdicts: readonly Verdict[], print: (text: string) => void): vo
   for (const verdict of verdicts) print(line(verdict));
   const count = (of: Verdict['verdict']): string => String(verdicts.filter(({ verdict }) => verdict === of).length);
   const played = verdicts.filter(({ verdict }) => verdict !== 'not supported yet').length;
+  const assumed = verdicts.filter(({ verdict, why }) => verdict === 'agrees' && why.length > 0).length;
   const violations = verdicts.reduce((sum, each) => sum + each.violations, 0);
   print(
-    `\n${count('agrees')} of ${String(played)} agree, ${count('differs')} differ, ${count('exception')} differ for a reason that is written down; ` +
+    `\n${count('agrees')} of ${String(played)} agree (${String(assumed)} of them with a start that only their outcome tells of), ${count('differs')} differ, ${count('exception')} differ for a reason that is written down; ` +
       `${count('not supported yet')} are not supported yet; ${String(violations)} violations`,
   );
 }

@@ -11,7 +11,7 @@ export interface Outcome {
 }
 
 /** Where an outcome differs from the one that is known, as sentences; none: they agree. */
-export function differences(scenario: Scenario, outcome: Outcome): string[] {
+export function differences(scenario: Scenario, { outcome, moves }: { outcome: Outcome; moves: readonly Recovery[] }): string[] {
   const { expect } = scenario;
   if (expect === undefined) return outcome.violations;
   const list = (names: readonly string[]): string => (names.length === 0 ? 'no node' : [...names].sort().join(', '));
@@ -26,7 +26,8 @@ export function differences(scenario: Scenario, outcome: Outcome): string[] {
     else if (ours.node !== theirs.node && !asGood(scenario, outcome, vm)) found.push(`${vm} is on ${ours.node}, there on ${theirs.node}`);
   }
   for (const theirs of expect.recoveries) {
-    const ours = outcome.recoveries.find(({ vm, from }) => vm === theirs.vm && from === theirs.from);
+    // Gone from there before the host was off is no later.
+    const ours = moves.find(({ vm, from }) => vm === theirs.vm && from === theirs.from);
     if (ours === undefined) found.push(`${theirs.vm} was not recovered from ${theirs.from}`);
     else if (ours.at > theirs.at) found.push(`${theirs.vm} was recovered at ${String(ours.at)} s, there at ${String(theirs.at)} s`);
   }
@@ -38,16 +39,30 @@ export function differences(scenario: Scenario, outcome: Outcome): string[] {
 }
 
 /**
- * Where nothing forces the node, another one is as good if it has as few running VMs. Forced: where it was at the
- * start, and where somebody sent it.
+ * Where nothing forces the node, another one is as good if it has as few running VMs, or if the VMs are spread as evenly.
+ * Forced: where somebody sent it, and where it was at the start, unless it failed to start there.
  */
-function asGood(scenario: Scenario, { final }: Outcome, vm: string): boolean {
-  const theirs = scenario.expect?.final[vm];
-  const ours = final[vm];
-  if (theirs === undefined || ours === undefined) return false;
-  const sent = scenario.timeline.some((step) => step.vm === vm && step.to === theirs.node);
-  if (sent || scenario.vms[vm]?.node === theirs.node || scenario.vms[vm]?.node === ours.node) return false;
-  const running = (of: Outcome['final'], node: string): number =>
-    Object.entries(of).filter(([name, each]) => name !== vm && each.node === node && each.state === 'RUNNING').length;
-  return running(final, ours.node) <= running(scenario.expect?.final ?? {}, theirs.node);
+function asGood(scenario: Scenario, { final: ours }: Outcome, vm: string): boolean {
+  const theirs = scenario.expect?.final ?? {};
+  const [here, there] = [ours[vm]?.node ?? '', theirs[vm]?.node ?? ''];
+  const { node: home, faults } = scenario.vms[vm] ?? {};
+  const failsToStart = (faults?.start_fails_before_success ?? 0) > 0;
+  const sent = scenario.timeline.some((step) => step.vm === vm && step.to === there);
+  if (sent || home === there || (home === here && !failsToStart)) return false;
+  const [our, their] = [spread(scenario, ours), spread(scenario, theirs)];
+  return (our.get(here) ?? 0) <= (their.get(there) ?? 0) || sorted(our) === sorted(their);
+}
+
+/** How many VMs run on each node; those that are not told of run where they were. */
+function spread({ nodes, vms }: Scenario, final: Outcome['final']): Map<string, number> {
+  const counts = new Map(Object.keys(nodes).map((node) => [node, 0]));
+  const before = Object.entries(vms).map(([name, { node, desired: state }]) => [name, { node, state }] as const);
+  for (const { node, state } of Object.values({ ...Object.fromEntries(before), ...final })) {
+    if (state === 'RUNNING') counts.set(node, (counts.get(node) ?? 0) + 1);
+  }
+  return counts;
+}
+
+function sorted(counts: ReadonlyMap<string, number>): string {
+  return [...counts.values()].sort((one, other) => one - other).join();
 }

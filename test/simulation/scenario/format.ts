@@ -58,6 +58,8 @@ export interface Scenario {
   /** Undefined: a story to tell, with nothing to compare. */
   expect?: {
     fenced: readonly string[];
+    /** Those whose fencing was begun within the case. */
+    fence_requested?: readonly string[];
     recoveries: readonly Recovery[];
     final: Readonly<Record<string, { state: string; node: string }>>;
   };
@@ -120,6 +122,12 @@ export function readScenario(file: string): Scenario {
     if (step.vm !== undefined && !named.has(step.vm)) wrong(`${place}.vm`, `a known VM, got ${step.vm}`);
   }
   return { name, nodes, vms, rules, options, timeline: steps, end, ...(expect === undefined ? {} : { expect }) };
+}
+
+/** Nodes that are found fenced without their fencing having been begun in the case: it was under way when the case began. */
+export function fencedFromTheStart({ expect }: Scenario): string[] {
+  const begun = expect?.fence_requested;
+  return begun === undefined ? [] : (expect?.fenced ?? []).filter((node) => !begun.includes(node));
 }
 
 /** Why a scenario cannot be played yet; undefined: it can. */

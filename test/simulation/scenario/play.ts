@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { act } from './steps.js';
 import type { Outcome } from './compare.js';
-import type { Scenario } from './format.js';
+import type { Recovery, Scenario } from './format.js';
 import { Stage } from './stage.js';
 
 const STRIDE_MS = 500;
@@ -9,6 +9,8 @@ const STRIDE_MS = 500;
 /** What came of playing a scenario, and which of its steps the cluster refused. */
 export interface Played {
   outcome: Outcome;
+  /** Every time a VM got another node, for whatever reason. */
+  moves: readonly Recovery[];
   refused: string[];
 }
 
@@ -42,7 +44,7 @@ export async function play(scenario: Scenario, sink?: (line: string) => void): P
       recoveries: stage.recoveries,
       violations: violations.found.map(({ invariant, detail }) => `${invariant}: ${detail}`),
     };
-    return { outcome, refused };
+    return { outcome, moves: stage.moves, refused };
   } finally {
     process.off('unhandledRejection', onRejection);
   }

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-import { VmDesired, vmDesiredToJSON, VmState, vmStateToJSON } from '@lockstep/sdk/v1';
+import { ShutdownPolicy, VmDesired, vmDesiredToJSON, VmState, vmStateToJSON } from '@lockstep/sdk/v1';
 import { HypervisorError } from '@lockstep/services/platform/hypervisor/hypervisor.js';
+import { sleep } from '@lockstep/services/platform/clock/clock.js';
 import { Cluster } from '../world/cluster.js';
 import { Operator } from '../world/operator.js';
 import type { AgentProcess } from '../world/machine.js';
+import { STORE } from '../world/store-link.js';
 import { planOf } from '../world/plan.js';
-import type { Recovery, Scenario, ScenarioVm, VmFaults } from './format.js';
+import { fencedFromTheStart, type Recovery, type Scenario, type ScenarioVm, type VmFaults } from './format.js';
 
 const MIB = 2n ** 20n;
 /** What a case counts on where it does not say: any number, the same for all. */
@@ -16,12 +18,23 @@ const VM_MEMORY_MIB = 1_024;
 const SETTLE_LIMIT_MS = 300_000;
 const LOOK_MS = 1_000;
 
+const POLICIES: Readonly<Record<string, ShutdownPolicy>> = {
+  conditional: ShutdownPolicy.CONDITIONAL,
+  migrate: ShutdownPolicy.MIGRATE,
+  failover: ShutdownPolicy.FAILOVER,
+  freeze: ShutdownPolicy.FREEZE,
+};
+
 /** A scenario's cluster as it is when its timeline begins, and what is noted of it meanwhile. */
 export class Stage {
   readonly cluster: Cluster;
   readonly desk: Operator;
   readonly fenced = new Set<string>();
   readonly recoveries: Recovery[] = [];
+  /** Every time a VM got another node. */
+  readonly moves: Recovery[] = [];
+  /** Hosts on their way down. */
+  readonly goingDown = new Map<string, Promise<void>>();
   readonly ids = new Map<string, string>();
   #zeroMs = 0;
   #faultsOn = false;
@@ -47,7 +60,9 @@ export class Stage {
       const [from, to] = [before?.placement?.node, placement?.node];
       const vm = this.nameOf(id);
       if (vm === undefined || from === undefined || to === undefined || from === to) return;
-      if (this.cluster.records.nodes.get(from)?.fencedBy !== '') this.recoveries.push({ at: this.seconds(), vm, from, to });
+      const move = { at: this.seconds(), vm, from, to };
+      this.moves.push(move);
+      if (this.cluster.records.nodes.get(from)?.fencedBy !== '') this.recoveries.push(move);
     };
   }
 
@@ -72,8 +87,11 @@ export class Stage {
     const late = this.#lateNodes();
     for (const process of cluster.processes) if (!late.has(process.name)) process.start();
     await cluster.clock.advance(20_000);
+    const policy = scenario.options.ha?.shutdown_policy;
+    if (policy !== undefined) await this.until(this.#setPolicy(policy));
     for (const [name, vm] of Object.entries(scenario.vms)) await this.until(this.define(name, vm));
     for (let passed = 0; !this.#settled() && passed < SETTLE_LIMIT_MS; passed += LOOK_MS) await cluster.clock.advance(LOOK_MS);
+    for (const node of fencedFromTheStart(scenario)) await this.until(this.#fence(node));
     this.#faultsOn = true;
     this.#zeroMs = cluster.clock.nowMs();
     cluster.trace.add('STAGE', `"${scenario.name}" begins`);
@@ -92,11 +110,30 @@ export class Stage {
     this.ids.set(name, vm?.id ?? '');
     this.cluster.trace.add('STAGE', `${name} is guest ${vm?.id.slice(0, 8) ?? ''}`);
     this.#left.set(name, { starts: 0, moves: 0 });
+    // What is left to its owner was running when it was left.
+    while (desired === 'UNMANAGED' && this.cluster.guests.runningOn(this.id(name)).length === 0) await sleep(this.cluster.clock, LOOK_MS);
     if (desired === 'DISABLED' || desired === 'UNMANAGED') await this.want(name, VmDesired[desired]);
   }
 
   async want(name: string, desired: VmDesired): Promise<void> {
-    await Promise.reject(new Error(`not supported yet: ${name} shall be ${vmDesiredToJSON(desired)}`));
+    await this.desk.scheduler(`${name} shall be ${vmDesiredToJSON(desired)}`, (api) => api.updateVm({ vm: this.id(name), desired }));
+  }
+
+  /** There the nodes themselves keep the store: without most of them on the network, nobody leads and nothing is written. */
+  lookAtQuorum(): void {
+    const { store, network, agents } = this.cluster;
+    const heard = agents.filter(({ name, powered }) => powered && !network.isCut(name, STORE));
+    store.illness = { ...store.illness, down: 2 * heard.length <= agents.length };
+  }
+
+  async #fence(node: string): Promise<void> {
+    await this.desk.fencer(`fence ${node}`, (api) => api.createFenceAction({ node, reason: 'under way when the case begins' }));
+  }
+
+  async #setPolicy(word: string): Promise<void> {
+    const shutdownPolicy = POLICIES[word];
+    if (shutdownPolicy === undefined) throw new Error(`there is no shutdown policy ${word}`);
+    await this.desk.scheduler(`shutdown policy ${word}`, (api) => api.updateOptions({ options: { shutdownPolicy } }));
   }
 
   id(name: string): string {
@@ -117,7 +154,12 @@ export class Stage {
     const told: Record<string, { state: string; node: string }> = {};
     for (const [name, id] of this.ids) {
       const answer = await this.until(this.desk.scheduler(`look at ${name}`, (api) => api.getVm({ vm: id })).catch(() => undefined));
-      if (answer?.vm === undefined) continue;
+      if (answer?.vm === undefined) {
+        // Nobody leads who could be asked: what can be seen is told.
+        const [node] = this.cluster.store.illness.down ? this.cluster.guests.runningOn(id) : [];
+        if (node !== undefined) told[name] = { state: 'RUNNING', node };
+        continue;
+      }
       const { status, placement } = answer.vm;
       told[name] = { state: vmStateToJSON(status?.state ?? VmState.UNKNOWN).replace('VM_STATE_', ''), node: placement?.node ?? '' };
     }
@@ -143,7 +185,7 @@ export class Stage {
 
   /** What a VM's faults make of a call. */
   #refusal(host: string, method: string, [object, first]: readonly unknown[]): HypervisorError | undefined {
-    if (!this.#faultsOn || (method !== 'start' && method !== 'shutdown' && method !== 'destroy' && method !== 'perform')) return undefined;
+    if (!this.#faultsOn || (method !== 'start' && method !== 'shutdown' && method !== 'perform')) return undefined;
     const uuid = typeof first === 'string' ? first : ((object as { uuid?: string }).uuid ?? '');
     const name = this.nameOf(uuid);
     const faults: VmFaults | undefined = name === undefined ? undefined : this.scenario.vms[name]?.faults;
@@ -159,6 +201,7 @@ export class Stage {
       left.moves += 1;
       return injected('move');
     }
-    return (method === 'shutdown' || method === 'destroy') && faults.stop_fails === true ? injected('stop') : undefined;
+    // Asking fails; what is forced is not asked.
+    return method === 'shutdown' && faults.stop_fails === true ? injected('stop') : undefined;
   }
 }

@@ -15,10 +15,13 @@ export async function act(stage: Stage, step: Step): Promise<void> {
   const id = stage.id(vm);
   switch (step.do) {
     case 'boot':
+      // Who is still going down is switched on once it is off.
+      await stage.goingDown.get(node);
       boot(stage, node);
       return;
     case 'crash':
       stage.agent(node).losePower();
+      stage.lookAtQuorum();
       return;
     case 'isolate':
       isolate(stage, node);
@@ -27,10 +30,10 @@ export async function act(stage: Stage, step: Step): Promise<void> {
       heal(stage, node);
       return;
     case 'shutdown':
-      await shutDown(stage, node);
+      await shutDown(stage, node, 'shutdown');
       return;
     case 'reboot':
-      await shutDown(stage, node);
+      await shutDown(stage, node, 'reboot');
       cluster.clock.after(REBOOT_MS, () => {
         boot(stage, node);
       });
@@ -96,33 +99,43 @@ export async function act(stage: Stage, step: Step): Promise<void> {
   }
 }
 
+async function shutDown(stage: Stage, node: string, kind: 'shutdown' | 'reboot'): Promise<void> {
+  const down = stage.agent(node).shutDown(kind);
+  stage.goingDown.set(node, down);
+  try {
+    await down;
+  } finally {
+    stage.goingDown.delete(node);
+    stage.lookAtQuorum();
+  }
+}
+
 function boot(stage: Stage, node: string): void {
   const agent = stage.agent(node);
-  heal(stage, node);
   agent.gainPower();
+  heal(stage, node);
   stage.cluster.clock.after(BOOT_MS, () => {
     agent.start();
   });
 }
 
-function isolate({ cluster }: Stage, node: string): void {
+function isolate(stage: Stage, node: string): void {
+  const { cluster } = stage;
   cluster.trace.add('STAGE', `${node} is off the network`);
   for (const site of [...cluster.sites, STORE]) {
     cluster.network.cut(node, site);
     cluster.network.cut(site, node);
   }
+  stage.lookAtQuorum();
 }
 
-function heal({ cluster }: Stage, node: string): void {
+function heal(stage: Stage, node: string): void {
+  const { cluster } = stage;
   for (const site of [...cluster.sites, STORE]) {
     cluster.network.heal(node, site);
     cluster.network.heal(site, node);
   }
-}
-
-/** The host goes down in an orderly way: its agent first. */
-async function shutDown(stage: Stage, node: string): Promise<void> {
-  await Promise.reject(new Error(`not supported yet: the orderly shutdown of ${stage.agent(node).name}`));
+  stage.lookAtQuorum();
 }
 
 async function move({ desk }: Stage, { vm = '', to = '' }: Step, mode: MigrationMode): Promise<void> {

@@ -52,15 +52,16 @@ export async function tell(file: string, print: (text: string) => void): Promise
   }
   opening(scenario, print);
   const teller = new Teller(print);
-  const { outcome, refused } = await play(scenario, (line) => {
+  const played = await play(scenario, (line) => {
     teller.hear(line);
   });
+  const { outcome, refused } = played;
   teller.end();
   print('\nHow it ended:');
   for (const [vm, { state, node }] of Object.entries(outcome.final)) print(`  ${vm} is ${state.toLowerCase()} on ${node}.`);
   print(outcome.fenced.length === 0 ? '  No node was fenced.' : `  Fenced: ${outcome.fenced.join(', ')}.`);
   for (const text of refused) print(`  The cluster refused: ${text}`);
-  const found = differences(scenario, outcome);
+  const found = differences(scenario, played);
   for (const text of found) print(`  Not as it should be: ${text}`);
   if (found.length === 0) print('  No promise was broken.');
   return found.length === 0 ? 0 : 1;

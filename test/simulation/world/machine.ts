@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { AgentEnv, Env, Points } from '@lockstep/services/platform/env.js';
+import type { GoingDown } from '@lockstep/services/platform/host/shutdown.js';
 import { createSimulatedHost as createHostFigures } from '@lockstep/services/platform/host/simulated.js';
 import type { Hypervisor } from '@lockstep/services/platform/hypervisor/hypervisor.js';
 import type { SimulatedHost } from '@lockstep/services/platform/hypervisor/simulated.js';
@@ -105,7 +106,10 @@ export class AgentProcess extends Process {
   powered = true;
   /** Undefined: the host has none. */
   readonly bmc: SimulatedBmc | undefined;
+  /** What the host's service manager is about. */
+  goingDown: GoingDown = 'no';
   #stop: (() => Promise<void>) | undefined;
+  #leave: (() => Promise<void>) | undefined;
 
   constructor(
     cluster: Cluster,
@@ -167,6 +171,20 @@ export class AgentProcess extends Process {
     if (this.powered) super.start();
   }
 
+  /** The host goes down in order, as its service manager does it: the agent leaves, ends, and the power goes. */
+  async shutDown(kind: Exclude<GoingDown, 'no'>): Promise<void> {
+    const { life } = this;
+    this.cluster.trace.add(this.name, `its host goes down in order (${kind})`);
+    this.goingDown = kind;
+    try {
+      await this.#leave?.();
+      if (this.life === life) await this.close();
+    } finally {
+      this.goingDown = 'no';
+    }
+    if (this.life === life) this.losePower();
+  }
+
   async close(): Promise<void> {
     await this.#stop?.();
   }
@@ -191,6 +209,7 @@ export class AgentProcess extends Process {
       hypervisor: life.mortal(this.cluster.ill(life, hypervisor)),
       host: life.mortal(createHostFigures({ totalBytes: info.memoryBytes, usedByGuestsBytes })),
       state: this.disk.state(life),
+      shutdown: { goingDown: () => Promise.resolve(this.goingDown) },
       bmcs: bmcsAt(life, this.cluster),
     };
     const agent = await createNodeAgent(
@@ -205,6 +224,7 @@ export class AgentProcess extends Process {
     this.cluster.rpc.serve(this.address, life, agent.service);
     agent.start();
     this.#stop = () => agent.stop();
+    this.#leave = () => agent.leave();
   }
 }
 

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { ArmResponse, DisarmMode, DisarmResponse, Fenceability, FenceActionState, type FenceAction } from '@lockstep/sdk/v1';
 import { Option, type Command } from 'commander';
-import { countArgument, nameArgument } from '../arguments.js';
+import { countArgument, nameArgument, timeoutOption } from '../arguments.js';
 import { CommandError, ExitCode, usageError } from '../exit.js';
 import { evidenceView, fenceActionView, fenceAttemptView } from '../output/views/fence.js';
 import { allPages } from '../pages.js';
@@ -75,12 +75,13 @@ function addLookCommands(fence: Command, terminal: Terminal): void {
 function addActCommands(fence: Command, terminal: Terminal): void {
   fence
     .command('test')
-    .description("try every rung of a node's ladder without harm; fails where one would not work")
+    .description("try every rung of a node's ladder from everywhere without harm; fails where one would not work")
     .argument('<node>', 'its name', nameArgument)
-    .option('--power-cycle', 'really switch it off and on; refused while VMs run there')
-    .action(async (node: string, { powerCycle = false }: { powerCycle?: boolean }, command: Command) => {
+    .option('--power-cycle', 'really switch it off and on; refused unless it is cordoned or in maintenance and empty')
+    .addOption(timeoutOption('how long to wait for its end; a power cycle goes on afterwards', '15m'))
+    .action(async (node: string, { powerCycle = false, timeout }: { powerCycle?: boolean; timeout: number }, command: Command) => {
       await withCluster(terminal, command, async ({ cluster, printer }) => {
-        const answer = await (await cluster.fencer()).testFencing({ node, powerCycle });
+        const answer = await (await cluster.fencer()).testFencing({ node, powerCycle }, { deadlineMs: timeout });
         printer.list(fenceAttemptView, answer.attempts, 'nothing is configured that could be tried');
         terminal.err(`${node}: ${answer.detail}\n`);
         if (answer.fenceability === Fenceability.FENCEABLE) return;

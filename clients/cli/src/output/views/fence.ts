@@ -4,10 +4,12 @@ import {
   FenceAction,
   FenceActionState,
   FenceAttempt,
+  FenceDrillState,
   Fenceability,
   NodeEvidence,
   NodeJudgement,
   type Evidence,
+  type FenceDrill,
   type FenceabilityCheck,
 } from '@lockstep/sdk/v1';
 import type { View } from '../print.js';
@@ -53,6 +55,7 @@ export const evidenceView: View<NodeEvidence> = {
   name: (evidence) => evidence.node,
   toJson: (evidence) => NodeEvidence.toJSON(evidence),
   details: (evidence, page) => {
+    const { lastDrill } = evidence;
     const judgement = judgementOf(evidence);
     const facts = renderFacts(
       [
@@ -62,14 +65,23 @@ export const evidenceView: View<NodeEvidence> = {
         ['Throws missed', throwsOf(evidence)],
         ['Fencing', fenceabilityOf(evidence), colourOfState(fenceabilityOf(evidence))],
         ['Fencing, why', evidence.fenceabilityDetail],
+        ['Last test', lastDrill === undefined ? 'never' : drillOf(lastDrill, page.nowMs)],
       ],
       page.paint,
     );
     const parts = [facts];
     if (evidence.evidence.length > 0) parts.push(page.table(observationColumns, evidence.evidence));
     if (evidence.fenceabilityChecks.length > 0) parts.push(page.table(checkColumns, evidence.fenceabilityChecks));
+    if (lastDrill !== undefined && lastDrill.attempts.length > 0) parts.push(page.table(attemptColumns, lastDrill.attempts));
     return parts.join('\n');
   },
+};
+
+const drillOf = (drill: FenceDrill, nowMs: number): string => {
+  const kind = drill.powerCycle ? 'power cycle' : 'without harm';
+  const when = drill.endTime === undefined ? 'since' : 'ago';
+  const age = formatAge(drill.endTime ?? drill.startTime, nowMs);
+  return `${wordOf(FenceDrillState, drill.state)} (${kind}, ${age} ${when}, by ${drill.requestedBy}): ${drill.detail}`;
 };
 
 const actionState = (action: FenceAction): string => wordOf(FenceActionState, action.state);
@@ -86,6 +98,7 @@ const actionColumns = (nowMs: number): readonly Column<FenceAction>[] => [
 
 const attemptColumns: readonly Column<FenceAttempt>[] = [
   { header: 'RUNG', text: (attempt) => attempt.rung },
+  { header: 'FROM', text: (attempt) => (attempt.observer === '' ? NONE : attempt.observer) },
   { header: 'DEVICE', text: (attempt) => attempt.device },
   {
     header: 'OK',

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Vm } from '@lockstep/sdk/v1';
+import { proofOf } from '../recovery/proof.js';
+import type { Leading } from '../term.js';
+
+/**
+ * Whether a VM that does not run on its node may run on another. That is looked for where a copy was found, and, of a
+ * VM that was left to its owner until now, also while a node that may have it cannot be asked.
+ */
+export function mayBeElsewhere(leading: Leading, vm: Vm, wasLeftAlone: boolean): boolean {
+  if (runsByHandOn(leading, vm) !== undefined) return true;
+  if (!wasLeftAlone || runsOn(leading, vm, vm.placement?.node ?? '')) return false;
+  return leading.nodes.nodes().some(({ name, connected }) => !connected && proofOf(leading, name) === undefined);
+}
+
+/** The other node on which the very copy runs that the record gives to its node. No order of ours leads there. */
+export function runsByHandOn(leading: Leading, vm: Vm): string | undefined {
+  const { placement } = vm;
+  if (placement?.migrationId !== '') return undefined;
+  return leading.nodes.nodes().find(({ name }) => name !== placement.node && runsOn(leading, vm, name))?.name;
+}
+
+function runsOn(leading: Leading, { id, placement }: Vm, node: string): boolean {
+  const view = leading.nodes.node(node);
+  const report = view?.connected === true ? view.report?.vms.get(id) : undefined;
+  return report?.running === true && report.placementEpoch === placement?.epoch;
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+import { VmState, type Vm } from '@lockstep/sdk/v1';
+import { HypervisorError } from '@lockstep/services/platform/hypervisor/hypervisor.js';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { Desk } from './world/desk.js';
+
+let desk: Desk;
+let starts: string[];
+let failing: number;
+
+beforeEach(async () => {
+  desk = new Desk();
+  starts = [];
+  failing = 0;
+  desk.cluster.onHypervisorCall = (host, method) => {
+    if (method !== 'start') return undefined;
+    starts.push(host);
+    return starts.length <= failing ? new HypervisorError('failed', 'its storage is not there') : undefined;
+  };
+  await desk.open();
+});
+
+async function define(maxRelocate: number): Promise<string> {
+  const domainXml = "<domain type='kvm'><name>fails</name><memory unit='MiB'>64</memory><vcpu>1</vcpu></domain>";
+  const spec = { domainXml, maxRestart: 0, maxRelocate };
+  const { vm } = await desk.ask((api) => api.defineVm({ node: 'n1', start: true, spec, requestId: 'fails' }));
+  return vm?.id ?? '';
+}
+
+async function vmOf(vm: string): Promise<Vm | undefined> {
+  return (await desk.ask((api) => api.getVm({ vm }))).vm;
+}
+
+describe('a VM that fails to start', () => {
+  it('goes round all nodes again where it may be relocated as often', async () => {
+    failing = 3;
+    const vm = await define(3);
+    await desk.see('it runs', () => desk.cluster.guests.runningOn(vm).length > 0, 600_000);
+    expect(new Set(starts.slice(0, 3))).toEqual(new Set(['n1', 'n2', 'n3']));
+    expect(starts).toHaveLength(4);
+    expect((await vmOf(vm))?.trouble).toMatchObject({ relocations: 3, givenUp: false });
+  });
+
+  it('ends in ERROR after as many relocations, and not before', async () => {
+    failing = Infinity;
+    const vm = await define(4);
+    await desk.pass(300_000);
+    expect((await vmOf(vm))?.status).toMatchObject({ state: VmState.ERROR, reason: 'RELOCATIONS_EXHAUSTED' });
+    expect(starts).toHaveLength(5);
+  });
+});
