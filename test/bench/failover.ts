@@ -32,15 +32,16 @@ interface Kill extends Outcome {
 }
 
 /** Kills host after host under a counting guest, and measures until the journal has its proof and the guest counts again. */
-export async function benchFailover({ kills, say }: { kills: number; say: Say }): Promise<Report> {
+export async function benchFailover({ kills, only, say }: { kills: number; only: readonly string[]; say: Say }): Promise<Report> {
+  const settings = SETTINGS.filter(({ title }) => only.length === 0 || only.some((text) => title.includes(text)));
   return await inOwnLab({ withServices: true, say }, async (lab) => {
     const cluster = new Cluster(lab);
     try {
       const loadBefore = loadNow();
       const rows: Row[] = [];
       const goals: Goal[] = [];
-      for (const [index, setting] of SETTINGS.entries()) {
-        const share = Math.floor((kills + SETTINGS.length - 1 - index) / SETTINGS.length);
+      for (const [index, setting] of settings.entries()) {
+        const share = Math.floor((kills + settings.length - 1 - index) / settings.length);
         if (share === 0) continue;
         const seen = await killAll(cluster, setting, share, say);
         rows.push(

@@ -61,9 +61,10 @@ program
   .command('failover')
   .description('hosts that are killed, until their guest counts elsewhere')
   .option('--kills <count>', 'in all; each setting gets its share', count, 20)
+  .option('--only <texts...>', 'only settings whose title holds one of these, such as "power" or "silence"', [])
   .option('--json', 'print the result as JSON', false)
-  .action(async ({ kills, json }: { kills: number; json: boolean }) => {
-    print(await benchFailover({ kills, say }), json);
+  .action(async ({ kills, only, json }: { kills: number; only: string[]; json: boolean }) => {
+    print(await benchFailover({ kills, only, say }), json);
   });
 
 program
