@@ -18,7 +18,7 @@ export interface Released {
   osdMapEpoch: bigint;
 }
 
-const MOST_IMAGES = 64;
+const MOST_IMAGES = 256;
 const CALL_MS = 10_000;
 
 /**

@@ -8,7 +8,8 @@ import type { Leading } from '../term.js';
 import type { Proof } from './proof.js';
 
 /** Looking at the images, shutting their clients out and breaking the locks, each by a program that has to start. */
-const ORDER_DEADLINE_MS = 45_000;
+const ORDER_DEADLINE_MS = 40_000;
+const PER_IMAGE_MS = 5_000;
 /** Each costs its agent a process at a time, and the storage cluster's monitors a write for each client. */
 const AT_ONCE = 4;
 const FIRST_PAUSE_MS = 2_000;
@@ -111,7 +112,7 @@ export async function releaseStorageLocks(leading: Leading, vm: Vm, proof: Proof
   const { client, header } = leading.orders.agent(helper);
   const answer = await client.releaseStorageLocks(
     { header, node: proof.node, proof: FenceAction.create({ id: proof.fenceActionId, node: proof.node, incarnation: proof.incarnation }), rbdImages },
-    { deadlineMs: ORDER_DEADLINE_MS, signal: leading.term.ended },
+    { deadlineMs: ORDER_DEADLINE_MS + rbdImages.length * PER_IMAGE_MS, signal: leading.term.ended },
   );
   if (answer.blocklisted.length === 0) return;
   await leading.events.emit({
