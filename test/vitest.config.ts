@@ -13,8 +13,6 @@ const long = [
   'test/lab/fence-shows/**/*.test.ts',
   'test/lab/agent-faults.test.ts',
   'test/lab/bmc.test.ts',
-  // Not seen to run yet.
-  'test/lab/memory.test.ts',
   'test/lab/ceph.test.ts',
   'test/lab/ceph-up.test.ts',
   'test/lab/ceph-recovery.test.ts',
