@@ -12,6 +12,7 @@ const exclude = ['**/node_modules/**', '**/dist/**', '**/gen/**'];
 const long = [
   'test/lab/fence-shows/**/*.test.ts',
   'test/lab/agent-faults.test.ts',
+  'test/lab/bmc.test.ts',
   'test/lab/ceph.test.ts',
   'test/lab/ceph-up.test.ts',
   'test/lab/ceph-recovery.test.ts',
