@@ -13,6 +13,7 @@ const long = [
   'test/lab/fence-shows/**/*.test.ts',
   'test/lab/agent-faults.test.ts',
   'test/lab/ceph.test.ts',
+  'test/lab/ceph-up.test.ts',
   'test/lab/ceph-recovery.test.ts',
   'test/lab/fence-lab.test.ts',
   'test/lab/convergence.test.ts',

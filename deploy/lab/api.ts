@@ -13,7 +13,7 @@ export { rbdDisk, rbdGenerationOf, rbdLocks, removeRbdDisk, type RbdDisk, type R
 export { chassisPower, credentialsOf, ipmiPort, type DeviceName } from './bmc-device.js';
 export { bmcModeNames, bmcModes, type BmcMode } from './bmc-modes.js';
 export { consulLeader, consulPort } from './consul.js';
-export { ports, serversOf, useOneNetwork, useFencerTimes } from './configs.js';
+export { ports, serversOf, useOneNetwork, useFencerTimes, type FencerTimes } from './configs.js';
 export { checkContinuity, formatCount, type Continuity, type SerialOutput } from './counter.js';
 export { closeDisk, generationOf, lockedDisk, openDisk, type Disk, type LockedDisk } from './disks.js';
 export { LabError } from './errors.js';

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { bmcMode } from './bmc.js';
@@ -57,9 +58,10 @@ export interface FencerTimes {
 
 const fencerTimesFile = (lab: Lab) => join(lab.stateDir, 'fencer-times.json');
 
-/** The Fencers know them from their next start on. */
-export function useFencerTimes(lab: Lab, times: FencerTimes): void {
-  writeWhole(fencerTimesFile(lab), JSON.stringify(times));
+/** The Fencers know them from their next start on; undefined: a cluster's own. */
+export function useFencerTimes(lab: Lab, times: FencerTimes | undefined): void {
+  if (times === undefined) rmSync(fencerTimesFile(lab), { force: true });
+  else writeWhole(fencerTimesFile(lab), JSON.stringify(times));
 }
 
 /** Here hosts die one after another all day; a cluster's own default of the window would hold the second one back. */

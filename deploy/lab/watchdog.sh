@@ -10,11 +10,12 @@ chassis=$3
 
 # Open for both ways: it neither waits for a writer nor ends with one.
 exec 3<>"$device"
+# A zero byte feeds as well: to bash it is no character, but it may end one.
 armed=no
 while :; do
   if [ "$armed" = no ]; then
-    IFS= read -r -N 1 -u 3 byte || continue
-  elif ! IFS= read -r -N 1 -t "$seconds" -u 3 byte; then
+    IFS= read -r -d '' -n 1 -u 3 byte || continue
+  elif ! IFS= read -r -d '' -n 1 -t "$seconds" -u 3 byte; then
     armed=no
     sh "$chassis" kill
     continue

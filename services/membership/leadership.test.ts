@@ -109,6 +109,25 @@ describe('a leadership', () => {
     await close(a.leadership, b.leadership);
   });
 
+  it('passes on when the store learns that its leader\'s host failed, without waiting for the TTL; the deposed one can write nothing', async () => {
+    const { clock, server, replica, close } = createWorld();
+    const a = replica('a');
+    await clock.advance(100);
+    const b = replica('b');
+    await clock.advance(10_000);
+    const [before] = a.terms;
+    if (before === undefined) throw new Error('a does not lead');
+    a.cut(true);
+    server.failNode('a');
+    await clock.advance(4_000);
+    expect(b.leadership.leader()).toMatchObject({ kind: 'self', epoch: 2n });
+    const late = await server.store('a').txn([check(before), { op: 'set', key: 'x', value: 'late' }]);
+    expect(late.outcome).toBe('conflict');
+    a.cut(false);
+    server.healNode('a');
+    await close(a.leadership, b.leadership);
+  });
+
   it('survives an outage of the store: the epoch grows and somebody leads again', async () => {
     const { clock, replica, close } = createWorld();
     const a = replica('a');

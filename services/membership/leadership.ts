@@ -203,6 +203,8 @@ class Candidate implements Leadership {
       lockDelayMs,
       tries: this.#holder === undefined ? TRIES : 1,
       retryEveryMs: Math.max(100, lockDelayMs / 2),
+      // A dead host's leader is followed as soon as the store's membership knows, not only once its TTL has lapsed.
+      tieToNodeHealth: true,
       signal: this.#closing.signal,
     });
   }

@@ -23,6 +23,8 @@ const HEARTBEAT_MS = 1_000;
 const READY_LIMIT_MS = 300_000;
 const SETTLE_MS = 10_000;
 const GIB = 2n ** 30n;
+/** One listening socket lets 511 callers wait; a real agent has one of its own. */
+const AGENTS_PER_SERVER = 50;
 /** Consul writes a little by itself, and the leader's lease none. */
 const WRITES_GOAL_PER_SECOND = 1;
 
@@ -44,7 +46,7 @@ interface Measured extends Phase {
 export async function benchScale({ agents, seconds, say }: { agents: number; seconds: number; say: Say }): Promise<Report> {
   const loadBefore = loadNow();
   const consul = await startConsul({});
-  const mesh = await startAgents();
+  const mesh = await startAgents(agents);
   const scheduler = await startScheduler(consul);
   try {
     const few = Math.max(1, Math.round(agents / 10));
@@ -53,7 +55,7 @@ export async function benchScale({ agents, seconds, say }: { agents: number; sec
     for (const phase of [{ agents: few, tickMs: 5_000 }, { agents, tickMs: 5_000 }, { agents, tickMs: 1_000 }]) {
       say(`${phase.agents} agents, a tick every ${phase.tickMs} ms`);
       mesh.tickMs = phase.tickMs;
-      await writeNodes(consul, mesh.port, present, phase.agents);
+      await writeNodes(consul, mesh.ports, present, phase.agents);
       present = phase.agents;
       await heard(scheduler.cluster, phase.agents);
       await pause(SETTLE_MS);
@@ -68,8 +70,8 @@ export async function benchScale({ agents, seconds, say }: { agents: number; sec
 }
 
 /** Which node is meant, its leader says by the incarnation that it read from the record. */
-async function startAgents(): Promise<{ port: number; tickMs: number; end: () => Promise<void> }> {
-  const mesh = { port: 0, tickMs: 5_000, end: () => Promise.resolve() };
+async function startAgents(agents: number): Promise<{ ports: number[]; tickMs: number; end: () => Promise<void> }> {
+  const mesh = { ports: [] as number[], tickMs: 5_000, end: () => Promise.resolve() };
   const implementation: NodeAgentServiceImplementation = implement(NodeAgentServiceDefinition, {
     async *watchNode({ header }, { signal }) {
       const index = Number(header?.incarnation ?? 1n) - 1;
@@ -85,9 +87,13 @@ async function startAgents(): Promise<{ port: number; tickMs: number; end: () =>
     applyNetworks: () => Promise.resolve({}),
   });
   const served = service(NodeAgentServiceDefinition, implementation);
-  const server = await serve({ listen: '0.0.0.0:0', services: [served], log: createMemoryLogger() });
-  mesh.port = Number(server.address.slice(server.address.lastIndexOf(':') + 1));
-  mesh.end = () => server.close(0);
+  const count = Math.ceil(agents / AGENTS_PER_SERVER);
+  const one = () => serve({ listen: '0.0.0.0:0', services: [served], log: createMemoryLogger() });
+  const servers = await Promise.all(Array.from({ length: count }, one));
+  mesh.ports = servers.map(({ address }) => Number(address.slice(address.lastIndexOf(':') + 1)));
+  mesh.end = async () => {
+    await Promise.all(servers.map((server) => server.close(0)));
+  };
   return mesh;
 }
 
@@ -108,8 +114,9 @@ function nodeOf(index: number, sequence: bigint): Node {
 }
 
 /** Their records, as joining writes them; each at a loopback address of its own. */
-async function writeNodes(consul: ConsulServer, port: number, from: number, to: number): Promise<void> {
+async function writeNodes(consul: ConsulServer, ports: readonly number[], from: number, to: number): Promise<void> {
   for (let index = from; index < to; index++) {
+    const port = ports[index % ports.length] ?? 0;
     const address = `127.${String(1 + (index >> 16))}.${String((index >> 8) & 255)}.${String(index & 255)}:${String(port)}`;
     const record = Node.create({ name: nameOf(index), address, incarnation: BigInt(index) + 1n, mode: NodeMode.ACTIVE });
     const answer = await fetch(`${consul.address}/v1/kv/${keys.node(record.name)}`, { method: 'PUT', body: nodeCodec.encode(record) });

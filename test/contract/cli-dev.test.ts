@@ -10,6 +10,9 @@ const XML = `<domain type='kvm'>
   <memory unit='MiB'>256</memory><vcpu>1</vcpu><os><type arch='x86_64'>hvm</type></os>
 </domain>`;
 
+/** Each command is a process of its own. */
+const LIMIT_MS = 300_000;
+
 let home: string;
 let dev: Running;
 
@@ -50,6 +53,38 @@ it('takes its home along with vm move, and goes back to it with vm unmigrate', a
   expect(await ended('vm unmigrate c1')).toMatchObject({ state: 'MIGRATION_STATE_SUCCEEDED', targetNode: 'n3' });
   expect((await lockstep('vm unmigrate c1')).stderr).toContain('SAME_NODE');
 });
+
+it('changes how a VM is treated, and what is set for the cluster, and takes it back; nothing else changes', async () => {
+  const shown = async (line: string): Promise<unknown> => JSON.parse((await lockstep(`${line} -o json`)).stdout);
+  expect(await lockstep('vm set c1 --priority 7 --recovery stay-off --max-restart 3 --limit n1 n3 --no-failback --pause-budget 100ms')).toMatchObject({ code: 0 });
+  const spec = { priority: 7, recovery: 'VM_RECOVERY_STAY_OFF', maxRestart: 3, nodeLimit: ['n1', 'n3'], failback: false, pauseBudget: { nanos: 100_000_000 } };
+  expect(await shown('vm show c1')).toMatchObject({ spec, desired: 'VM_DESIRED_RUNNING' });
+  expect(await lockstep('vm set c1 --limit default --max-restart default')).toMatchObject({ code: 0 });
+  const { spec: after } = (await shown('vm show c1')) as { spec: Record<string, unknown> };
+  expect(after).toMatchObject({ priority: 7, failback: false });
+  expect([after['nodeLimit'] ?? [], after['maxRestart']]).toEqual([[], undefined]);
+  expect(await lockstep('vm set c1 --limit nowhere')).toMatchObject({ code: 3 });
+  expect(await lockstep('vm set c1')).toMatchObject({ code: 2 });
+  expect(await lockstep('vm set c1 --recovery maybe')).toMatchObject({ code: 2 });
+
+  expect(await lockstep('cluster options set --vcpu-ratio 4 --shutdown-policy migrate')).toMatchObject({ code: 0 });
+  expect((await lockstep('cluster options show')).stdout).toMatch(/vCPU ratio +4\n[^]*Shutdown policy +MIGRATE/);
+  expect(await lockstep('cluster options set --vcpu-ratio default --migrations 3')).toMatchObject({ code: 0 });
+  expect(await shown('cluster options show')).toMatchObject({ migrationsPerCluster: 3, shutdownPolicy: 'SHUTDOWN_POLICY_MIGRATE' });
+  expect((await lockstep('cluster options show')).stdout).toMatch(/vCPU ratio +16 \(default\)/);
+}, LIMIT_MS);
+
+it('asks before anything is done: fencing is tested, refused with the reason, and a name is typed again', async () => {
+  expect(await lockstep('fence test n3')).toMatchObject({ code: 0 });
+  expect((await lockstep('fence evidence n3')).stdout).toMatch(/Last test +PASSED \(without harm/);
+  expect((await lockstep('fence test n3 --power-cycle')).stderr).toContain('NODE_NOT_EMPTY');
+  const word = await lockstep('fence ack n3 --reason gone --confirm n2');
+  expect(word.code).not.toBe(0);
+  expect(word.stderr).toContain('INVALID_FIELD');
+  expect((await lockstep('fence ack n3 --reason gone')).stderr).toContain('CONFIRM_MISSING');
+  expect((await lockstep('fence ack n3 --reason gone --confirm n3')).stderr).toContain('NODE_ALIVE');
+  expect((await lockstep('fence list -o name')).stdout).toBe('');
+}, LIMIT_MS);
 
 it('ends with Ctrl-C, and its context with it', async () => {
   dev.child.kill('SIGINT');

@@ -26,6 +26,8 @@ const SETTINGS: TransferSettings = {
 };
 /** The `dirty` guest writes faster than this, so its transfer lasts until something else ends it. */
 const ENDLESS: TransferSettings = { ...SETTINGS, bandwidthBytesPerSecond: 2n * MIB, maxDowntimeMs: 20 };
+/** Of the libvirt client: 256. */
+const MORE_THAN_CALLS_MAY_WAIT = 300;
 const EPOCH = { before: 5n, after: 6n };
 
 /** Asks again until it is so; for what happens by itself, soon. */
@@ -218,6 +220,14 @@ describe.each([
       await source.disableAutostart(guest.uuid, LIMIT);
       await counting();
     });
+
+    it('are all listed, also where there are more of them than calls may wait', async () => {
+      const many = Array.from({ length: MORE_THAN_CALLS_MAY_WAIT }, () => newGuest('counter'));
+      for (const each of many) await define(each);
+      const listed = new Set((await source.list({ deadlineMs: 60_000 })).map(({ uuid }) => uuid));
+      expect(many.filter(({ uuid }) => !listed.has(uuid))).toEqual([]);
+      for (const { uuid } of many) await source.undefine(uuid, LIMIT);
+    }, 240_000);
 
     it('that ignore a shutdown run on', async () => {
       await startGuest();

@@ -25,10 +25,14 @@ export interface ShownNode {
   };
 }
 
-/** The mesh with a storage cluster that every node's agent has heard of. */
+/** The mesh with a storage cluster. */
 export async function meshWithCeph(): Promise<void> {
   await up(lab, { env: meshEnv, withCeph: true });
   await meshUp();
+}
+
+/** Waits until every node's agent has heard that it is well; on a busy machine some of its questions take too long. */
+export async function everyNodeHeardOfCeph(): Promise<void> {
   await everyNodeSays('the storage cluster is well', ({ ceph }) =>
     ceph?.health === 'HEALTH_OK' ? undefined : (ceph?.detail ?? 'nothing of it'),
   );
@@ -40,7 +44,7 @@ export async function nodeNamed(name: string): Promise<ShownNode> {
 
 /** Waits until there is nothing more to wait for at any node. An agent asks Ceph every 30 s. */
 export async function everyNodeSays(what: string, missing: (node: ShownNode) => string | undefined): Promise<void> {
-  await until(what, 150_000, async () => {
+  await until(what, 300_000, async () => {
     const nodes = await Promise.all(lab.hosts.map(({ name }) => nodeNamed(name)));
     const unmet = nodes.flatMap((node) => {
       const why = missing(node);

@@ -3,12 +3,15 @@ import { renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { ceph, continuityOf, hostNamed, rbdLocks, signalCeph, until, type CephDaemon } from '../../deploy/lab/api.js';
-import { cephProcesses, everyNodeSays, isWell, meshWithCeph, nodeNamed, removeRbdGuests, startRbdGuest } from './ceph-mesh.js';
+import { cephProcesses, everyNodeHeardOfCeph, everyNodeSays, isWell, meshWithCeph, nodeNamed, removeRbdGuests, startRbdGuest } from './ceph-mesh.js';
 import { lab, lockstep, ok } from './mesh.js';
 import { endRbdClients, realStorageRig } from './rbd-clients.js';
 import { storageLocksContract } from '../contract/storage-locks.rig.js';
 
-beforeAll(meshWithCeph);
+beforeAll(async () => {
+  await meshWithCeph();
+  await everyNodeHeardOfCeph();
+});
 afterEach(removeRbdGuests);
 afterEach(endRbdClients);
 

@@ -210,13 +210,13 @@ async function letTheWatchdogBite(): Promise<object> {
     appendFileSync(watchdogDevice(h3), byte);
   };
   const limitMs = watchdogSeconds * 1_000;
-  feed('1');
+  feed('\0');
   feed('V');
   await sleep(limitMs + 2_000);
   const aliveAfterMagicClose = await runs(h3);
-  feed('1');
+  feed('\0');
   await sleep(limitMs * 0.6);
-  feed('1');
+  feed('\0');
   await sleep(limitMs * 0.6);
   const aliveWhileFed = await runs(h3);
   await until('the watchdog bites', 60_000, async () => ((await runs(h3)) ? 'h3 still runs' : undefined));

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import { beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { allCells, keyOf, type Cell } from './fence-matrix/cells.js';
 import { lineOf } from './fence-matrix/results.js';
 import { runCells } from './fence-matrix/run.js';
+import { SHORT_TIMES, useTimes } from './fence-matrix/stage.js';
+import { Cluster } from './kill-matrix/cluster.js';
 import { sampleOf } from './matrix.js';
 import { lab, meshEnv, meshUp } from './mesh.js';
 
@@ -13,7 +15,17 @@ const LIMIT_MS = 20 * 60_000;
 /** Other cells in every run; the one that failed can be asked for by its seed. */
 const SEED = Number(process.env['FENCE_MATRIX_SEED'] ?? Date.now() % 1_000_000);
 
-beforeAll(meshUp);
+const cluster = new Cluster(lab);
+
+beforeAll(async () => {
+  await meshUp();
+  await useTimes(cluster, SHORT_TIMES);
+});
+
+afterAll(async () => {
+  await useTimes(cluster, undefined);
+  cluster.close();
+});
 
 it(
   `fence matrix: ${String(COUNT)} cells of it, seed ${String(SEED)}`,

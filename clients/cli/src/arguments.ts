@@ -28,6 +28,40 @@ export function priorityArgument(text: string): number {
   return Number(text);
 }
 
+/** A whole number between two, both allowed. */
+export function wholeNumberArgument(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const number = /^-?\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+    if (number >= least && number <= most) return number;
+    throw new InvalidArgumentError(`Want a whole number from ${String(least)} to ${String(most)}.`);
+  };
+}
+
+/** A factor. The cluster knows which are sensible. */
+export function ratioArgument(text: string): number {
+  const ratio = /^\d{1,4}(\.\d{1,4})?$/.test(text) ? Number(text) : 0;
+  if (ratio <= 0) throw new InvalidArgumentError('Want a number above 0, e.g. 1.5.');
+  return ratio;
+}
+
+/** What takes a setting back. */
+export const DEFAULT = 'default';
+
+/** Takes what `read` takes, and the word that takes a setting back. */
+export function orDefault<T>(read: (text: string) => T): (text: string) => T | typeof DEFAULT {
+  return (text) => (text === DEFAULT ? DEFAULT : read(text));
+}
+
+/** What is written of an option that may be taken back. */
+export function settingOf<T>(given: T | typeof DEFAULT): T | undefined {
+  return given === DEFAULT ? undefined : given;
+}
+
+/** An option that takes one of these words. */
+export function wordOption(flags: string, description: string, words: Readonly<Record<string, unknown>>): Option {
+  return new Option(flags, description).choices(Object.keys(words));
+}
+
 /** Names and IDs: anything but nothing. The cluster knows the rest. */
 export function nameArgument(text: string): string {
   if (text.trim() === '') throw new InvalidArgumentError('Want a name, not an empty text.');

@@ -19,6 +19,12 @@ import { LockstepError } from '../../core/errors/catalogue.js';
 import { parseDomainXml } from '../../core/domain-xml/parse.js';
 import type { Domain, DomainState } from './hypervisor.js';
 
+/**
+ * Of the four calls that a connection may have open: so an order does not wait until hundreds of domains are read, and
+ * no more of them wait than a connection lets wait.
+ */
+const READ_AT_ONCE = 3;
+
 /** What of a domain stands in its XML. */
 type Defined = Pick<Domain, 'name' | 'placementEpoch' | 'maxMemoryBytes' | 'vcpus' | 'rbdImages'>;
 
@@ -30,9 +36,14 @@ export class DomainReader {
     const refs = await connection.domains.list(0, options);
     const transient = new Set((await connection.domains.list(ListFlag.TRANSIENT, options)).map(({ uuid }) => uuid));
     const states = await readStates(connection, options);
-    const domains = await Promise.all(
-      refs.map((ref) => this.#read(connection, options, ref, !transient.has(ref.uuid), states.get(ref.uuid))),
-    );
+    const domains: (Domain | undefined)[] = [];
+    const left = refs.values();
+    const readOn = async (): Promise<void> => {
+      for (const ref of left) {
+        domains.push(await this.#read(connection, options, ref, !transient.has(ref.uuid), states.get(ref.uuid)));
+      }
+    };
+    await Promise.all(Array.from({ length: READ_AT_ONCE }, readOn));
     const listed = new Set(refs.map(({ uuid }) => uuid));
     for (const uuid of this.#known.keys()) if (!listed.has(uuid)) this.#known.delete(uuid);
     return domains.filter((domain) => domain !== undefined);

@@ -26,6 +26,13 @@ export interface IpmiAnswer {
 const RETRY_SECONDS = 1;
 const RETRIES = 2;
 const INSUFFICIENT_PRIVILEGE = 0xd4;
+/** A BMC that answered within this time is there: what gets no session now was lost on the way. */
+const ANSWERED_LATELY_MS = 60_000;
+/** How often it is asked again then, where the call's limit leaves the time that an attempt in vain takes. */
+const SESSION_TRIES = 3;
+const ATTEMPT_MS = 7_000;
+/** Before a session there is no request: asking again can do nothing twice. */
+const NO_SESSION_YET = /unable to establish|auth(?:entication)? capabilities error/i;
 
 /** Why no session came to be, by what ipmitool says where it is verbose. Anything else is `failed`. */
 const NO_SESSION: readonly [BmcFailure, RegExp, string][] = [
@@ -52,16 +59,35 @@ export function createIpmitool(target: IpmitoolTarget, clock: Clock) {
   const run = (bytes: readonly number[], signal: AbortSignal): Promise<ToolOutput> =>
     runTool({ program, args: [...common, ...bytes.map(hexOf)], env: { IPMI_PASSWORD: password } }, signal);
 
+  let answeredAtMs = -Infinity;
+  const request = async (bytes: readonly number[], untilMs: number, signal: AbortSignal | undefined): Promise<IpmiAnswer> => {
+    for (let tries = 1; ; tries += 1) {
+      const limit = { what: name, limitMs: untilMs - clock.nowMs(), signal };
+      const output = await withDeadline(clock, limit, (inner) => run(bytes, inner));
+      const isThere = clock.nowMs() - answeredAtMs <= ANSWERED_LATELY_MS;
+      const again = isThere && tries < SESSION_TRIES && untilMs - clock.nowMs() >= ATTEMPT_MS;
+      if (again && isLost(output)) continue;
+      const answer = answerOf(name, output, password);
+      answeredAtMs = clock.nowMs();
+      return answer;
+    }
+  };
+
   return async (bytes: readonly number[], { deadlineMs, signal }: CallLimit): Promise<IpmiAnswer> => {
     try {
-      const output = await withDeadline(clock, { what: name, limitMs: deadlineMs, signal }, (inner) => run(bytes, inner));
-      return answerOf(name, output, password);
+      return await request(bytes, clock.nowMs() + deadlineMs, signal);
     } catch (error) {
       if (error instanceof DeadlineExceeded) throw new BmcError('timeout', error.message);
       if (isSpawnError(error)) throw new BmcError('failed', `${program} cannot be run (${error.code})`);
       throw error;
     }
   };
+}
+
+/** No session came to be, and not because the BMC refused one: many lock a user out who is wrong a few times. */
+function isLost({ exitCode, stderr }: ToolOutput): boolean {
+  const refused = NO_SESSION.some(([kind, pattern]) => kind !== 'unreachable' && pattern.test(stderr));
+  return exitCode !== 0 && !refused && NO_SESSION_YET.test(stderr);
 }
 
 const hexOf = (byte: number): string => `0x${byte.toString(16).padStart(2, '0')}`;

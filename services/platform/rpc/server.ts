@@ -4,6 +4,7 @@ import { KEEPALIVE_OPTIONS, MAX_MESSAGE_BYTES, readPem, type TlsFiles } from '@l
 import { createServer, type Server } from 'nice-grpc';
 import { errorDetailsServerMiddleware } from 'nice-grpc-error-details';
 import { HealthDefinition, HealthServiceImpl, HealthState } from 'nice-grpc-server-health';
+import { heardByMany } from '../clock/heard-by-many.js';
 import { withDeadline } from '../clock/clock.js';
 import { systemClock } from '../clock/system.js';
 import type { Logger } from '../log/log.js';
@@ -96,6 +97,7 @@ function healthOf(services: readonly ServedService[]): HealthState {
 export async function serve(options: ServeOptions): Promise<RpcServer> {
   const { listen, services, log, tls, signal } = options;
   const stopping = new AbortController();
+  heardByMany(stopping.signal);
   const health = healthOf(services);
   const names = services.map(({ fullName }) => fullName);
 

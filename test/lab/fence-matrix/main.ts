@@ -4,9 +4,7 @@ import { mainOf } from '../matrix.js';
 import { allCells, DEATHS, keyOf } from './cells.js';
 import { lineOf, tableOf } from './results.js';
 import { runCells } from './run.js';
-
-/** As many throws as everywhere, one after another sooner: 36 hosts have to be waited for. */
-const TIMES = { throwSeconds: 3, deviceCallSeconds: 8, readBackSeconds: 30 };
+import { SHORT_TIMES } from './stage.js';
 
 await mainOf({
   name: 'fence-matrix',
@@ -16,7 +14,7 @@ await mainOf({
   // With a BMC that works, to compare with.
   further: DEATHS.map((death) => ({ mode: 'up', death }) as const),
   prepare: (lab) => {
-    useFencerTimes(lab, TIMES);
+    useFencerTimes(lab, SHORT_TIMES);
   },
   keyOf,
   lineOf,

@@ -26,7 +26,9 @@ import {
   startHost,
   startPart,
   until,
+  useFencerTimes,
   type BmcMode,
+  type FencerTimes,
   type HostLayout,
 } from '#lab';
 import type { Cluster } from '../kill-matrix/cluster.js';
@@ -41,6 +43,16 @@ const OPEN_STATES: readonly FenceActionState[] = [
   FenceActionState.RUNNING,
   FenceActionState.UNCERTAIN,
 ];
+
+/** As many throws as everywhere, one after another sooner: many hosts have to be waited for. */
+export const SHORT_TIMES: FencerTimes = { throwSeconds: 3, deviceCallSeconds: 20, readBackSeconds: 30 };
+
+/** Lets the Fencers of a lab that is up take these times; undefined: a cluster's own. */
+export async function useTimes(cluster: Cluster, times: FencerTimes | undefined): Promise<void> {
+  useFencerTimes(cluster.lab, times);
+  await Promise.all(cluster.lab.hosts.map((host) => restart(cluster, host, 'fencer')));
+  await healthy(cluster);
+}
 
 export interface Guest {
   id: string;

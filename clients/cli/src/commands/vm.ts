@@ -17,6 +17,7 @@ import { STARTED, STOPPED, waitForVm, type VmGoal } from '../vm-wait.js';
 import { addAdoptCommand } from './vm-adopt.js';
 import { addLogCommand } from './vm-log.js';
 import { addMigrateCommands } from './vm-migrate.js';
+import { addSetCommand } from './vm-set.js';
 
 const START_LIMIT = '5m';
 /** Above the longest graceful shutdown that is usual: three minutes, then force. */
@@ -37,6 +38,7 @@ export function addVmCommands(program: Command, terminal: Terminal): void {
   addReadCommands(vm, terminal);
   addDefineCommand(vm, terminal);
   addAdoptCommand(vm, terminal);
+  addSetCommand(vm, terminal);
   addPowerCommands(vm, terminal);
   addMigrateCommands(vm, terminal);
   addUndefineCommand(vm, terminal);
