@@ -20,6 +20,7 @@ import { NodeNetworks } from './networks.js';
 import { OrderGuard } from './orders.js';
 import type { AgentParts } from './parts.js';
 import { NodePresence } from './presence.js';
+import { ForgottenPreparations } from './forgotten-preparations.js';
 import { Rarely } from './rarely.js';
 import { Reconciler } from './reconcile.js';
 import { createRoomCheck } from './room.js';
@@ -99,7 +100,7 @@ class AgentLife {
   readonly #networks: NodeNetworks;
   readonly #storage: NodeStorage;
   /** What is looked at less often than at every tick. */
-  readonly #rarely: readonly Rarely[];
+  readonly #rarely: Rarely[];
   readonly #selfFence: SelfFence;
   #tick: Timer | undefined;
   /** When the last tick had succeeded; at first, when the agent was made. */
@@ -131,6 +132,8 @@ class AgentLife {
     ];
     this.#view = new NodeView(parts, changed, slow);
     this.#reconciler = new Reconciler(parts, changed);
+    const forgotten = new ForgottenPreparations(parts, this.#reconciler);
+    this.#rarely.push(new Rarely(env.clock, timing.forgottenEveryMs, () => void forgotten.look()));
     this.#leaving = new Leaving(parts, this.#view, this.#reconciler, changed);
     this.#membership = new Membership({
       env,

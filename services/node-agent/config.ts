@@ -36,6 +36,8 @@ export interface AgentTiming {
   networkLimitMs: number;
   /** Between two questions to the storage cluster. */
   cephEveryMs: number;
+  /** Between two looks for preparations that nobody came back for. */
+  forgottenEveryMs: number;
   /** How long its two questions may take: two seconds each, and what a busy host adds. */
   cephLimitMs: number;
   /** How long a prepared target waits without being renewed. */
@@ -70,6 +72,7 @@ export const DEFAULT_TIMING: AgentTiming = {
   networkEveryMs: 10_000,
   networkLimitMs: 10_000,
   cephEveryMs: 30_000,
+  forgottenEveryMs: 30_000,
   cephLimitMs: 5_000,
   prepareTtlMs: 60_000,
   progressEveryMs: 200,

@@ -28,5 +28,6 @@ function loader(mutations: readonly Mutation[]): string {
 
 /** Plants mistakes in all services that are loaded from here on. The product's files stay as they are. */
 export function plant(mutations: readonly Mutation[]): void {
+  if (mutations.length === 0) return;
   register(`data:text/javascript,${encodeURIComponent(loader(mutations))}`);
 }

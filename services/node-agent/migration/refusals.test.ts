@@ -2,7 +2,8 @@
 import { MigrationRole, SourceFact, TargetFact } from '@lockstep/sdk/v1';
 import { HypervisorError } from '../../platform/hypervisor/hypervisor.js';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { overriding, TestBed, VM, type TestNode } from '../test-bed.js';
+import { withPlacementEpoch } from '../../core/domain-xml/epoch.js';
+import { domainXml, overriding, TestBed, VM, type TestNode } from '../test-bed.js';
 import { endCookie, MIGRATION, SOURCE_EPOCH, TestLeader } from '../test-leader.js';
 
 const { SOURCE, TARGET } = MigrationRole;
@@ -111,6 +112,22 @@ describe('a vote', () => {
     expect((await leader.prepareTarget(b, begun)).refusals[0]?.reason).toBe('VM_LOCKED');
     await bed.record({ node: 'a', epoch: SOURCE_EPOCH, migrationId: 'second' });
     expect(await leader.prepareTarget(b, begun)).toMatchObject({ granted: true });
+  });
+
+  it('is forgotten, with what is left of its guest, where the VM was undefined without a word to this node', async () => {
+    await bed.record({ node: 'a', epoch: SOURCE_EPOCH, migrationId: MIGRATION });
+    await leader.prepareTarget(b, await leader.prepareSource(a));
+    await b.kill();
+    b.host.losePower();
+    b.host.gainPower();
+    const left = b.host.hypervisor();
+    await bed.run(left.define(withPlacementEpoch(domainXml(), leader.targetEpoch), { deadlineMs: 5_000 }));
+    await b.restart();
+    await bed.clock.advance(2_000);
+    await leader.abort(a, SOURCE);
+    await bed.undefine(leader.targetEpoch);
+    await bed.clock.advance(90_000);
+    expect(await bed.run(left.list({ deadlineMs: 5_000 }))).toEqual([]);
   });
 
   it('lapses by itself where no leader comes back, and cannot be had again', async () => {

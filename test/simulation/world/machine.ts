@@ -10,7 +10,9 @@ import { storeOn } from '@lockstep/services/platform/store/assemble.js';
 import { createFencer } from '@lockstep/services/fencer/fencer.js';
 import { type Bmcs, devicesOf } from '@lockstep/services/platform/power/power.js';
 import { createSimulatedBmc, type SimulatedBmc } from '@lockstep/services/platform/power/simulated.js';
+import { createSimulatedWatchdog, type SimulatedWatchdog } from '@lockstep/services/platform/watchdog/simulated.js';
 import { createNodeAgent } from '@lockstep/services/node-agent/agent.js';
+import { SELF_FENCE } from '@lockstep/services/node-agent/fencing/self-fence.js';
 import { createScheduler } from '@lockstep/services/scheduler/scheduler.js';
 import { AgentDisk } from './agent-disk.js';
 import type { Cluster } from './cluster.js';
@@ -92,6 +94,9 @@ export abstract class Process {
   }
 }
 
+const WATCHDOG_MS = SELF_FENCE.watchdogMs;
+const SELF_FENCE_BY_WATCHDOG = { ...SELF_FENCE, mode: 'watchdog' } as const;
+
 /** A host's firmware and its kernel. */
 const BOOT_MS = 3_000;
 
@@ -106,6 +111,8 @@ export class AgentProcess extends Process {
   powered = true;
   /** Undefined: the host has none. */
   readonly bmc: SimulatedBmc | undefined;
+  /** Undefined: the host has none. Made anew with each boot. */
+  #watchdog: SimulatedWatchdog | undefined;
   /** What the host's service manager is about. */
   goingDown: GoingDown = 'no';
   #stop: (() => Promise<void>) | undefined;
@@ -127,6 +134,7 @@ export class AgentProcess extends Process {
             this.#switched(state);
           },
         });
+    this.#setWatchdog();
     this.disk = new AgentDisk(cluster.clock, cluster.chance, (what) => {
       cluster.violations.report('INV-4', `${host.name}: ${what}`);
     });
@@ -141,6 +149,28 @@ export class AgentProcess extends Process {
     }
     this.gainPower();
     this.cluster.clock.after(BOOT_MS, () => {
+      this.start();
+    });
+  }
+
+  #setWatchdog(): void {
+    if (!this.cluster.plan.faults.includes('watchdog')) return;
+    const watchdog = createSimulatedWatchdog({
+      clock: this.cluster.clock,
+      timeoutMs: WATCHDOG_MS,
+      onExpiry: () => {
+        if (this.powered && this.#watchdog === watchdog) this.#reset();
+      },
+    });
+    this.#watchdog = watchdog;
+  }
+
+  /** Its watchdog was not fed. */
+  #reset(): void {
+    this.cluster.trace.add(this.name, 'its watchdog resets it');
+    this.losePower();
+    this.cluster.clock.after(BOOT_MS, () => {
+      this.gainPower();
       this.start();
     });
   }
@@ -163,6 +193,7 @@ export class AgentProcess extends Process {
     this.powered = true;
     if (this.bmc !== undefined) this.bmc.power = 'on';
     this.cluster.trace.add(this.name, 'its host boots');
+    this.#setWatchdog();
     this.cluster.rpc.setPower(this.site, true);
     this.host.gainPower();
   }
@@ -211,10 +242,11 @@ export class AgentProcess extends Process {
       state: this.disk.state(life),
       shutdown: { goingDown: () => Promise.resolve(this.goingDown) },
       bmcs: bmcsAt(life, this.cluster),
+      ...(this.#watchdog === undefined ? {} : { watchdog: life.mortal(this.#watchdog) }),
     };
     const agent = await createNodeAgent(
       agentEnv,
-      { node: this.name, address: this.address, version: 'simulated' },
+      { node: this.name, address: this.address, version: 'simulated', ...(this.#watchdog === undefined ? {} : { selfFence: SELF_FENCE_BY_WATCHDOG }) },
       {
         onFatal: (error) => {
           this.cluster.violations.report('FATAL', `${life.name}: ${error.message}`);

@@ -8,6 +8,8 @@ import { HEALTHY } from './network.js';
 import type { Fault } from './plan.js';
 import { SOUND, STORE } from './store-link.js';
 
+const DONE_BY_OTHERS: readonly Fault[] = ['upkeep', 'shutdown', 'watchdog'];
+
 /** Undoes a fault. */
 type Mend = () => void;
 
@@ -86,7 +88,7 @@ export class Nemesis {
   }
 
   #strike(): void {
-    const fault = this.#chance.pick([...this.#faults]);
+    const fault = this.#chance.pick([...this.#faults].filter((each) => !DONE_BY_OTHERS.includes(each)));
     const { cluster } = this;
     switch (fault) {
       case 'crash':
@@ -139,6 +141,9 @@ export class Nemesis {
       case 'repeat':
       case 'fencing':
       case 'tight':
+      case 'upkeep':
+      case 'shutdown':
+      case 'watchdog':
       case undefined:
         return;
     }

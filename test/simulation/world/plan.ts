@@ -28,6 +28,9 @@ export const FAULTS = {
   fencing: 'hosts have BMCs, and the Fencer switches off what is dead',
   bmc: 'BMCs do not answer, hang, or refuse the password for a while',
   tight: 'hosts have hardly more memory than the VMs need',
+  upkeep: 'people look after the hosts: maintenance, drains, options, networks, disarming, watching',
+  shutdown: 'hosts go down in order, and come back',
+  watchdog: 'hosts fence themselves by a watchdog',
 } as const;
 
 export type Fault = keyof typeof FAULTS;
@@ -36,6 +39,9 @@ export const ALL_FAULTS = Object.keys(FAULTS) as Fault[];
 
 /** What chance alone hits too rarely: half of all seeds aim at some of it. */
 const AIMED: readonly Fault[] = ['commit', 'overlap', 'repeat', 'fencing', 'bmc', 'tight'];
+
+/** What people do to hosts, and hosts to themselves. */
+const TENDED: readonly Fault[] = ['upkeep', 'shutdown', 'watchdog'];
 
 /** What one run is like. Everything follows from the seed, unless it was given. */
 export interface Plan {
@@ -73,10 +79,12 @@ const LIVENESS_MS = 20 * MINUTE_MS;
 export function planOf(seed: number, options: PlanOptions = {}): Plan {
   const chance = new Chance(`${String(seed)}/plan`, createVirtualClock());
   const share = chance.pick([0.1, 0.25, 0.4, 0.6]) ?? 0;
-  const drawn = ALL_FAULTS.filter((fault) => !AIMED.includes(fault) && chance.hit(share));
+  const drawn = ALL_FAULTS.filter((fault) => !AIMED.includes(fault) && !TENDED.includes(fault) && chance.hit(share));
   // A stream of their own: what was drawn before them stays as it was.
   const aims = new Chance(`${String(seed)}/aims`, createVirtualClock());
   const aimed = aims.hit(0.5) ? AIMED.filter(() => aims.hit(0.5)) : [];
+  const tending = new Chance(`${String(seed)}/tended`, createVirtualClock());
+  const tended = tending.hit(0.4) ? TENDED.filter(() => tending.hit(0.5)) : [];
   const plan: Plan = {
     seed,
     nodes: chance.whole(2, 5),
@@ -87,7 +95,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     thinkMs: chance.between(1_000, 12_000),
     safetyMs: chance.between(1.5, 5) * MINUTE_MS,
     livenessMs: LIVENESS_MS,
-    faults: [...drawn, ...aimed],
+    faults: [...drawn, ...aimed, ...tended],
     strikeMs: chance.between(3_000, 25_000),
     linkBytesPerSecond: chance.pick([30e6, 125e6, 1_250e6]) ?? 125e6,
     hostMemoryBytes: aimed.includes('tight') ? TIGHT_MEMORY_BYTES : HOST_MEMORY_BYTES,

@@ -17,14 +17,16 @@ export class RestChecker {
 
   /** Sentences about what is not yet as it shall be; none: the cluster is at rest. */
   async unrest(): Promise<string[]> {
+    const off = this.#views.filter(({ agent }) => !agent.powered).map(({ agent }) => `${agent.name} is off`);
+    if (off.length > 0) return off;
     const listed = await Promise.all(
-      this.#views.map(async ({ agent, hypervisor }) => ({ agent, domains: await hypervisor.list(CALL) })),
+      this.#views.map(async ({ agent, hypervisor }) => ({ agent, domains: await hypervisor.list(CALL).catch(() => undefined) })),
     );
     return [
       ...this.#migrations(),
       ...[...this.cluster.records.vms.values()].flatMap((vm) => this.#vm(vm)),
       ...listed.flatMap(({ agent, domains }) => [
-        ...domains.flatMap((domain) => this.#domain(agent, domain)),
+        ...(domains?.flatMap((domain) => this.#domain(agent, domain)) ?? [`the hypervisor of ${agent.name} does not answer`]),
         ...this.#notes(agent),
       ]),
     ];

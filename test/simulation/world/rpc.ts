@@ -113,7 +113,8 @@ export class Rpc {
     if (error instanceof LockstepError) return error;
     if (error instanceof DeadlineExceeded) return new LockstepError('DEADLINE', error.message);
     if (error instanceof Cancelled) return new LockstepError('CANCELLED', error.message);
-    this.observer.internalError(life, method, error);
+    // What the dead say means nothing: the world does not answer them any more.
+    if (!life.dead) this.observer.internalError(life, method, error);
     return new LockstepError('INTERNAL', `internal error in ${life.name}`);
   }
 

@@ -3,6 +3,7 @@ import { Cluster } from './cluster.js';
 import { Nemesis } from './nemesis.js';
 import type { Plan } from './plan.js';
 import { RestChecker } from './rest.js';
+import { Upkeep } from './upkeep.js';
 import type { Violation } from './violations.js';
 import { Workload } from './workload.js';
 
@@ -69,17 +70,20 @@ export async function run(plan: Plan, { sink, lines = LAST_LINES }: RunOptions =
 async function phases(cluster: Cluster, workload: Workload): Promise<number | undefined> {
   const { plan, clock, trace } = cluster;
   const nemesis = new Nemesis(cluster);
+  const upkeep = new Upkeep(cluster);
   trace.add('RUN', `seed ${String(plan.seed)}: ${String(plan.nodes)} nodes, faults: ${plan.faults.join(' ')}`);
   cluster.start();
   await pass(cluster, 3_000);
   workload.start();
   nemesis.start();
+  upkeep.start();
   await pass(cluster, plan.safetyMs);
   if (cluster.violations.first !== undefined) return undefined;
   trace.add('RUN', 'faults and wishes stop; everything must come to rest');
   workload.stop();
   nemesis.stop();
-  return comeToRest(cluster, clock.nowMs());
+  upkeep.stop();
+  return comeToRest(cluster, upkeep, clock.nowMs());
 }
 
 /** Lets time pass, or stops at the first violation. */
@@ -90,7 +94,7 @@ async function pass({ clock, violations }: Cluster, durationMs: number): Promise
   }
 }
 
-async function comeToRest(cluster: Cluster, fromMs: number): Promise<number | undefined> {
+async function comeToRest(cluster: Cluster, upkeep: Upkeep, fromMs: number): Promise<number | undefined> {
   const { clock, plan, violations } = cluster;
   const rest = new RestChecker(cluster);
   let sinceMs: number | undefined;
@@ -100,6 +104,7 @@ async function comeToRest(cluster: Cluster, fromMs: number): Promise<number | un
     await pass(cluster, REST_EVERY_MS);
     // What is still on its way is looked at with the next round's time.
     unrest = await looking;
+    if (!upkeep.done) unrest = ['people put things right again', ...unrest];
     if (unrest.length > 0) sinceMs = undefined;
     else sinceMs ??= clock.nowMs();
     if (sinceMs !== undefined && clock.nowMs() - sinceMs >= REST_LASTS_MS) return sinceMs - fromMs;
