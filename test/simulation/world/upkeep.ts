@@ -8,6 +8,7 @@ import {
   Selector,
   ShutdownPolicy,
 } from '@lockstep/sdk/v1';
+import { isAborted } from '@lockstep/services/membership/back-off.js';
 import { LockstepError } from '@lockstep/services/core/errors/catalogue.js';
 import { sleep } from '@lockstep/services/platform/clock/clock.js';
 import { Chance } from './chance.js';
@@ -59,9 +60,9 @@ export class Upkeep {
   async #work(deed: Deed): Promise<void> {
     const { signal } = this.#stopping;
     const { clock } = this.cluster;
-    while (!signal.aborted) {
+    while (!isAborted(signal)) {
       await sleep(clock, this.#chance.longTailed(THINK_MS, 60_000), signal).catch(() => undefined);
-      if (!signal.aborted) await this.#tried(deed);
+      if (!isAborted(signal)) await this.#tried(deed);
     }
   }
 
