@@ -123,7 +123,7 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
     arming: new RecordCache(keys.arming, armingCodec, env.log.child('arming')),
     prunedUpTo: await readPruned(env),
     options: await readOptions(env),
-    creating: new Set(),
+    creating: new Map(),
     rehoming: new Map(),
     noTarget: new Map(),
     storageHeld: new Map(),

@@ -31,8 +31,8 @@ export interface Leading {
   orders: Orders;
   /** What an operator set for the whole cluster; undefined: nothing. */
   options: ClusterOptions | undefined;
-  /** VMs whose migration is being written down right now. */
-  creating: Set<string>;
+  /** VMs whose migration is being written down right now, and to which node: their room there is taken (INV-6). */
+  creating: Map<string, string>;
   /** VMs on their way to a node by a decision that is being written down: their room there is taken (INV-6). */
   rehoming: Map<string, string>;
   /** VMs that no node can take now, and why, node by node. */

@@ -13,7 +13,7 @@ const FOUND: [seed: number, mistake: string][] = [
   [22, 'an opening write with an unknown outcome left a migration that nobody had in hand'],
   [63, 'a closing write with an unknown outcome was repeated, and changed the closed record'],
   [135, 'a node had given a placement up, and the record named it for ever'],
-  [3025, 'a move by shutdown noted what it waits for in a record that was closed'],
+  [3025, 'a move by shutdown noted what it waits for in a closed record; two moves asked for at once were promised one room'],
   [4082, 'a move by shutdown was refused after it had been opened, and the VM stayed locked'],
 ];
 

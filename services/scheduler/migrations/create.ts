@@ -36,8 +36,8 @@ export async function createMigration(
   if (earlier !== undefined) return earlier;
   const migration = { ...plan(leading, request), priority, returnNode };
   if (request.validateOnly) return migration;
-  // Between the look at the open migrations and the write no other move of the same VM may slip in.
-  leading.creating.add(migration.vmId);
+  // Between the look at the open migrations and the write no other move of the same VM, nor into the same room, slips in.
+  leading.creating.set(migration.vmId, migration.targetNode);
   try {
     return await write(leading, request, migration);
   } finally {

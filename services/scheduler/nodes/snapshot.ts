@@ -72,5 +72,6 @@ function moves(leading: Leading): { vmId: string; target: string }[] {
       vmId,
       target: state === MigrationState.STARTING ? sourceNode : targetNode,
     }));
-  return [...open, ...[...leading.rehoming].map(([vmId, target]) => ({ vmId, target }))];
+  const beingWritten = [...leading.creating, ...leading.rehoming].map(([vmId, target]) => ({ vmId, target }));
+  return [...open, ...beingWritten];
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Vm } from '@lockstep/sdk/v1';
+import type { NodeView } from '../../membership/node-streams.js';
 import { proofOf } from '../recovery/proof.js';
 import type { Leading } from '../term.js';
 
@@ -10,7 +11,7 @@ import type { Leading } from '../term.js';
 export function mayBeElsewhere(leading: Leading, vm: Vm, wasLeftAlone: boolean): boolean {
   if (runsByHandOn(leading, vm) !== undefined) return true;
   if (!wasLeftAlone || runsOn(leading, vm, vm.placement?.node ?? '')) return false;
-  return leading.nodes.nodes().some(({ name, connected }) => !connected && proofOf(leading, name) === undefined);
+  return leading.nodes.nodes().some((view) => !tellsItsVms(view) && proofOf(leading, view.name) === undefined);
 }
 
 /** The other node on which the very copy runs that the record gives to its node. No order of ours leads there. */
@@ -18,6 +19,11 @@ export function runsByHandOn(leading: Leading, vm: Vm): string | undefined {
   const { placement } = vm;
   if (placement?.migrationId !== '') return undefined;
   return leading.nodes.nodes().find(({ name }) => name !== placement.node && runsOn(leading, vm, name))?.name;
+}
+
+/** An agent that has only just begun speaks before it has listed what runs there: it is ready once it has. */
+function tellsItsVms({ connected, report }: NodeView): boolean {
+  return connected && report?.node.ready === true;
 }
 
 function runsOn(leading: Leading, { id, placement }: Vm, node: string): boolean {
