@@ -17,7 +17,8 @@ import {
 import { needsOf } from '../../core/domain-xml/devices.js';
 import { LockstepError } from '../../core/errors/catalogue.js';
 import { parseDomainXml } from '../../core/domain-xml/parse.js';
-import type { Domain, DomainState } from './hypervisor.js';
+import type { Clock } from '../clock/clock.js';
+import type { Domain, DomainEvent, DomainState } from './hypervisor.js';
 
 /**
  * Of the four calls that a connection may have open: so an order does not wait until hundreds of domains are read, and
@@ -28,9 +29,47 @@ const READ_AT_ONCE = 3;
 /** What of a domain stands in its XML. */
 type Defined = Pick<Domain, 'name' | 'placementEpoch' | 'maxMemoryBytes' | 'vcpus' | 'rbdImages'>;
 
-/** Reads domains from libvirt. Keeps what it read from each XML, as parsing hundreds at every tick would cost much. */
+/**
+ * How long a domain that does not run is listed from what was read of it, while no event tells of it. Some changes, such
+ * as a virsh metadata of somebody's own, have no event that is listened to.
+ */
+const FRESH_MS = 60_000;
+
+interface Known {
+  xml: string;
+  defined: Defined;
+  /** Listed without reading again before this moment; see {@link DomainReader.heed}. */
+  freshUntilMs: number;
+}
+
+/**
+ * Reads domains from libvirt. Keeps what it read from each XML: reading and parsing hundreds at every tick would cost
+ * much. Only `list` trusts what is kept, and only of domains that do not run; whoever acts on one domain finds it anew.
+ */
 export class DomainReader {
-  readonly #known = new Map<string, { xml: string; defined: Defined }>();
+  readonly #known = new Map<string, Known>();
+  /** By domain: how many events told of it. What was read before one is not kept as fresh. */
+  readonly #heeded = new Map<string, number>();
+  #resyncs = 0;
+
+  constructor(private readonly clock: Clock) {}
+
+  /** What was read of these domains may be wrong from now on. */
+  heed(event: DomainEvent): void {
+    if (event.kind === 'resync') {
+      this.#resyncs += 1;
+      this.#heeded.clear();
+      for (const known of this.#known.values()) known.freshUntilMs = 0;
+    } else {
+      this.forget(event.uuid);
+    }
+  }
+
+  forget(uuid: string): void {
+    this.#heeded.set(uuid, (this.#heeded.get(uuid) ?? 0) + 1);
+    const known = this.#known.get(uuid);
+    if (known !== undefined) known.freshUntilMs = 0;
+  }
 
   async list(connection: Connection, options: CallOptions): Promise<Domain[]> {
     const refs = await connection.domains.list(0, options);
@@ -45,7 +84,9 @@ export class DomainReader {
     };
     await Promise.all(Array.from({ length: READ_AT_ONCE }, readOn));
     const listed = new Set(refs.map(({ uuid }) => uuid));
-    for (const uuid of this.#known.keys()) if (!listed.has(uuid)) this.#known.delete(uuid);
+    for (const kept of [this.#known, this.#heeded]) {
+      for (const uuid of kept.keys()) if (!listed.has(uuid)) kept.delete(uuid);
+    }
     return domains.filter((domain) => domain !== undefined);
   }
 
@@ -64,19 +105,30 @@ export class DomainReader {
     persistent: boolean,
     listed: StateAndReason | undefined,
   ): Promise<Domain | undefined> {
+    const known = this.#known.get(ref.uuid);
+    if (known !== undefined && listed?.state === LibvirtState.SHUT_OFF && this.clock.nowMs() < known.freshUntilMs) {
+      return { uuid: ref.uuid, state: stateOf(listed), persistent, ...known.defined };
+    }
+    const heard = this.#heard(ref.uuid);
     const xml = await unlessGone(connection.domains.xml(ref, 0, options));
     if (xml === undefined) return undefined;
     const state = listed ?? (await unlessGone(connection.domains.state(ref, options)));
     const defined = await unlessGone(this.#defined(connection, options, ref, xml));
     if (state === undefined || defined === undefined) return undefined;
+    const read = this.#known.get(ref.uuid);
+    if (read !== undefined && this.#heard(ref.uuid) === heard) read.freshUntilMs = this.clock.nowMs() + FRESH_MS;
     return { uuid: ref.uuid, state: stateOf(state), persistent, ...defined };
+  }
+
+  #heard(uuid: string): string {
+    return `${String(this.#resyncs)}/${String(this.#heeded.get(uuid) ?? 0)}`;
   }
 
   async #defined(connection: Connection, options: CallOptions, ref: DomainRef, xml: string): Promise<Defined> {
     const known = this.#known.get(ref.uuid);
     if (known?.xml === xml) return known.defined;
     const defined = readDefined(xml) ?? (await definedElsewhere(connection, options, ref));
-    this.#known.set(ref.uuid, { xml, defined });
+    this.#known.set(ref.uuid, { xml, defined, freshUntilMs: 0 });
     return defined;
   }
 }

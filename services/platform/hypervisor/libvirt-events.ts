@@ -5,7 +5,7 @@ import type { EventFeed } from './event-feed.js';
 const SUBSCRIBE_LIMIT_MS = 5_000;
 
 /** Passes a fresh connection's events on to the feed until it ends. Whatever was missed before: `resync`. */
-export async function passOnEvents(connection: Connection, feed: EventFeed): Promise<void> {
+export async function passOnEvents(connection: Connection, feed: Pick<EventFeed, 'emit'>): Promise<void> {
   const kinds = ['lifecycle', 'migration-iteration'] as const;
   const subscription = await connection.events.subscribe(kinds, { deadlineMs: SUBSCRIBE_LIMIT_MS });
   feed.emit({ kind: 'resync' });

@@ -61,7 +61,7 @@ type OnDomain<T> = (connection: Connection, domain: DomainRef, options: CallOpti
 class LibvirtHypervisor implements Hypervisor {
   readonly #options: LibvirtOptions;
   readonly #feed = new EventFeed();
-  readonly #domains = new DomainReader();
+  readonly #domains: DomainReader;
   readonly #migrations = new Set<Connection>();
   readonly #control: LibvirtLink;
   /** Apart from `#control`, because figures are what a frozen guest holds up. */
@@ -72,11 +72,16 @@ class LibvirtHypervisor implements Hypervisor {
     const { clock } = options;
     const address = { socketPath: options.socketPath, uri: options.uri };
     this.#options = options;
+    this.#domains = new DomainReader(clock);
+    const heed = (event: DomainEvent): void => {
+      this.#domains.heed(event);
+      this.#feed.emit(event);
+    };
     this.#control = new LibvirtLink({
       clock,
       address,
       mostAbandoned: MOST_ABANDONED.control,
-      onConnected: (connection) => passOnEvents(connection, this.#feed),
+      onConnected: (connection) => passOnEvents(connection, { emit: heed }),
     });
     this.#figures = new LibvirtLink({
       clock,
@@ -149,6 +154,8 @@ class LibvirtHypervisor implements Hypervisor {
       const element = { uri: METADATA_NAMESPACE, key: METADATA_PREFIX, xml };
       const flags = (active ? AffectFlag.LIVE : 0) | (persistent ? AffectFlag.CONFIG : 0);
       await domains.setMetadata(domain, element, flags, options);
+      // No event of those that are listened to tells of it.
+      this.#domains.forget(uuid);
     });
   }
 
