@@ -19,6 +19,8 @@ export class Adoption {
     private readonly parts: AgentParts,
     private readonly reconciler: Reconciler,
     private readonly vmOrders: VmOrders,
+    /** Lists the domains anew: no event of the hypervisor tells that one was adopted. */
+    private readonly relist: () => Promise<void>,
   ) {}
 
   /** Checks everything first; with `validateOnly` that is all. Done where the domain carries the placement epoch. */
@@ -29,6 +31,7 @@ export class Adoption {
     if (!validateOnly && domain.placementEpoch !== placementEpoch) {
       await this.#stamp(order);
       this.reconciler.kick(vmId);
+      void this.relist();
     }
     return { vm: this.vmOrders.report(vmId, { ...domain, placementEpoch }), domainXml, liveObstacles: obstacles };
   }

@@ -176,7 +176,7 @@ class AgentLife {
       presence: this.#presence,
       watchers: this.#watchers,
       vmOrders,
-      adoption: new Adoption(parts, this.#reconciler, vmOrders),
+      adoption: new Adoption(parts, this.#reconciler, vmOrders, () => this.#view.vms.refresh()),
       source,
       target,
       facts,
