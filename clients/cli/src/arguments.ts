@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { Selector } from '@lockstep/sdk/v1';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { parseBytes, parseDurationMs } from './output/units.js';
 
@@ -89,3 +90,13 @@ export function durationOption(flags: string, description: string, limit: string
 export function timeoutOption(description: string, limit: string): Option {
   return durationOption('--timeout <duration>', description, limit);
 }
+
+/** How a node is chosen, as the CLI says it. */
+export const SELECTORS = {
+  default: Selector.UNSPECIFIED,
+  mem: Selector.MEM,
+  memfree: Selector.MEMFREE,
+  load: Selector.LOAD,
+  vcpus: Selector.VCPUS,
+  vms: Selector.VMS,
+} as const;

@@ -1,21 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-import { ClusterOptions, Selector, ShutdownPolicy } from '@lockstep/sdk/v1';
+import { ClusterOptions, ShutdownPolicy } from '@lockstep/sdk/v1';
 import type { Command } from 'commander';
-import { bytesArgument, orDefault, ratioArgument, settingOf, wholeNumberArgument, wordOption, type DEFAULT } from '../arguments.js';
+import { bytesArgument, orDefault, ratioArgument, SELECTORS, settingOf, wholeNumberArgument, wordOption, type DEFAULT } from '../arguments.js';
 import { usageError } from '../exit.js';
 import { optionsView } from '../output/views/options.js';
 import { present } from '../present.js';
 import { withCluster } from '../run.js';
 import type { Terminal } from '../terminal.js';
 
-const SELECTORS = {
-  default: Selector.UNSPECIFIED,
-  mem: Selector.MEM,
-  memfree: Selector.MEMFREE,
-  load: Selector.LOAD,
-  vcpus: Selector.VCPUS,
-  vms: Selector.VMS,
-} as const;
 const POLICIES = {
   default: ShutdownPolicy.UNSPECIFIED,
   conditional: ShutdownPolicy.CONDITIONAL,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Selector, VmDesired, VmRecovery, type VmSpec } from '@lockstep/sdk/v1';
+import { VmDesired, VmRecovery, type VmSpec } from '@lockstep/sdk/v1';
 import { Option, type Command } from 'commander';
-import { DEFAULT, durationArgument, nameArgument, orDefault, settingOf, wholeNumberArgument, wordOption } from '../arguments.js';
+import { DEFAULT, durationArgument, nameArgument, orDefault, SELECTORS, settingOf, wholeNumberArgument, wordOption } from '../arguments.js';
 import { usageError } from '../exit.js';
 import { durationOfMs } from '../output/units.js';
 import { vmView } from '../output/views/vm.js';
@@ -16,14 +16,6 @@ const WISHES = {
   unmanaged: VmDesired.UNMANAGED,
 } as const;
 const RECOVERIES = { restart: VmRecovery.RESTART, 'stay-off': VmRecovery.STAY_OFF } as const;
-const SELECTORS = {
-  default: Selector.UNSPECIFIED,
-  mem: Selector.MEM,
-  memfree: Selector.MEMFREE,
-  load: Selector.LOAD,
-  vcpus: Selector.VCPUS,
-  vms: Selector.VMS,
-} as const;
 
 type Default = typeof DEFAULT;
 
