@@ -92,6 +92,15 @@ describe('a host that dies', () => {
     expect(runsOn(cluster, stopped.id)).toEqual([]);
   });
 
+  it('only for its agent is no host that dies: its VMs run on, and are not said to wait for a proof', async () => {
+    const vm = await vmOn('n1', 'a');
+    await cluster.endAgent('n1');
+    await expect.poll(async () => (await recordOf(vm.id)).status?.state, WAIT).not.toBe(VmState.RUNNING);
+    await expect.poll(async () => (await recordOf(vm.id)).status?.detail, WAIT).toContain('its host lives');
+    expect((await recordOf(vm.id)).status).toMatchObject({ state: VmState.UNKNOWN, reason: 'NODE_UNREACHABLE' });
+    expect(runsOn(cluster, vm.id)).toEqual(['n1']);
+  });
+
   it('and comes back finds that its VMs are elsewhere and removes its stale definitions', async () => {
     const vm = await vmOn('n1', 'a');
     await cluster.power('n1', 'off');
