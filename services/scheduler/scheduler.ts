@@ -124,6 +124,7 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
     arming: new RecordCache(keys.arming, armingCodec, env.log.child('arming')),
     prunedUpTo: await readPruned(env),
     options: await readOptions(env),
+    defining: new Set(),
     creating: new Map(),
     rehoming: new Map(),
     noTarget: new Map(),
