@@ -29,6 +29,7 @@ import { countMigrations } from './metrics.js';
 import { migrationHistory } from './migrations/history.js';
 import { MigrationQueue } from './migrations/queue.js';
 import { tellFenceability } from './nodes/fenceability.js';
+import { followSilentAgents } from './nodes/silent-agents.js';
 import { NetworkAssignments } from './networks/apply.js';
 import { drainHistory } from './drains/history.js';
 import { DrainWatch } from './drains/drain-watch.js';
@@ -128,6 +129,7 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
     rehoming: new Map(),
     noTarget: new Map(),
     storageHeld: new Map(),
+    silentAgents: new Set(),
     cannotLeave: new Map(),
   };
   const caches = [leading.vms, leading.migrations, leading.drains, leading.networks, leading.eventRecords, leading.arming];
@@ -145,6 +147,7 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
   new Homecoming(leading).start();
   new DrainWatch(leading).start();
   tellFenceability(leading);
+  followSilentAgents(leading);
   keepBounded(leading, migrationHistory(leading));
   keepBounded(leading, drainHistory(leading));
   keepBounded(leading, eventHistory(leading));
