@@ -18,10 +18,11 @@ const long = [
   'test/lab/ceph-recovery.test.ts',
   'test/lab/fence-lab.test.ts',
   'test/lab/convergence.test.ts',
-  'test/lab/fence-matrix.test.ts',
-  'test/lab/kill-matrix.test.ts',
   'test/lab/lockstep-shows/**/*.test.ts',
 ];
+
+/** In labs of their own, so that they can run beside the tests of the lab. */
+const beside = ['test/lab/lab.test.ts', 'test/lab/fence-matrix.test.ts', 'test/lab/kill-matrix.test.ts'];
 
 /** One project per kind of test: what each needs of the machine differs, and so do its limits. */
 export default defineConfig({
@@ -73,7 +74,19 @@ export default defineConfig({
         test: {
           name: 'lab',
           include: ['test/lab/**/*.test.ts'],
-          exclude: [...exclude, ...long],
+          exclude: [...exclude, ...long, ...beside],
+          globalSetup: ['test/lab/mesh-setup.ts'],
+          testTimeout: 300_000,
+          hookTimeout: 600_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        root,
+        test: {
+          name: 'lab-beside',
+          include: beside,
+          exclude,
           globalSetup: ['test/lab/mesh-setup.ts'],
           testTimeout: 300_000,
           hookTimeout: 600_000,

@@ -25,6 +25,7 @@ export { limit, plug } from './network.js';
 export { killPart, signalPart, startPart, awaitPart, partNamed, partState } from './parts.js';
 export { attempt, run, until, type Outcome } from './shell.js';
 export { status, type HostStatus } from './status.js';
+export { isGone } from './supervise.js';
 export { crashHost, rebootHost, down, power, startHost, up, type UpOptions } from './up.js';
 export { watchdogDevice, watchdogSeconds } from './watchdog.js';
 

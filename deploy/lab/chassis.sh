@@ -7,7 +7,11 @@ set -eu
 
 mode=${LAB_BMC_MODE-up}
 
-power() { cat "$LAB_HOST_DIR/power" 2>/dev/null || echo 0; }
+# Nothing runs in a host that is off: one that is switched off is on until the last process has ended.
+power() {
+  switch=$(cat "$LAB_HOST_DIR/power" 2>/dev/null || echo 0)
+  if [ -n "$(ip netns pids "$LAB_NAMESPACE" 2>/dev/null)" ]; then echo 1; else echo "$switch"; fi
+}
 
 # What a device says that lies: what it was last told.
 belief() { cat "$LAB_BMC_DIR/belief" 2>/dev/null || power; }
@@ -43,7 +47,7 @@ switch_off() {
 }
 
 switch_on() {
-  [ "$(power)" = 1 ] && return 0
+  [ "$(cat "$LAB_HOST_DIR/power" 2>/dev/null)" = 1 ] && return 0
   write_power 1
   # Booting takes longer than a BMC's answer may.
   setsid $LAB_BOOT "$LAB_HOST" >>"$LAB_HOST_DIR/log/boot.log" 2>&1 </dev/null &

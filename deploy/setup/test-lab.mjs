@@ -9,7 +9,7 @@ const [name = '', ...options] = process.argv.slice(2);
 const isProgram = /^[a-z-]+$/.test(name) && existsSync(`${root}/test/lab/${name}/main.ts`);
 const argv = isProgram
   ? ['sh', 'deploy/setup/setup.sh', 'node', `test/dist/lab/${name}/main.js`, ...options]
-  : ['node_modules/.bin/vitest', 'run', '--config', 'test/vitest.config.ts', '--project', 'lab', '--project', 'lab-long', ...process.argv.slice(2)];
+  : ['node_modules/.bin/vitest', 'run', '--config', 'test/vitest.config.ts', '--project', 'lab*', ...process.argv.slice(2)];
 const [program, ...args] = argv;
 const { status } = spawnSync(program, args, { cwd: root, stdio: 'inherit' });
 process.exitCode = status ?? 1;

@@ -5,13 +5,17 @@ import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { summarise } from './summary.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const isRoot = process.getuid?.() === 0;
 
-/** Each part with the time it may take at most; a part that takes longer hangs, and is ended. */
+/**
+ * Each part with the time it may take at most; a part that takes longer hangs, and is ended. One that names another in
+ * `beside` runs at the same time: labs wait most of the time.
+ */
 const parts = [
   {
     name: 'set-up',
@@ -25,20 +29,25 @@ const parts = [
   { name: 'simulation', limitMinutes: 10, run: vitest },
   { name: 'model', limitMinutes: 20, run: vitest },
   { name: 'lab', limitMinutes: 30, run: vitest, needsRoot: true },
+  { name: 'lab-beside', limitMinutes: 30, run: vitest, needsRoot: true, beside: 'lab', env: { LOCKSTEP_TEST_RUN: 'lt10' } },
 ];
 
 /** Runs a program in a process group of its own, so that a hanging part is ended with all its children. */
 function execute(part, program, args) {
   return new Promise((resolve) => {
-    const child = spawn(program, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'], detached: true });
-    running = child;
+    const env = { ...process.env, ...part.env };
+    const child = spawn(program, args, { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+    running.add(child);
+    for (const stream of [child.stdout, child.stderr]) {
+      createInterface(stream).on('line', (line) => console.log(`${part.name} | ${line}`));
+    }
     const limit = setTimeout(() => {
       console.log(`${part.name}: still running after ${part.limitMinutes} minutes, ended`);
       endGroup(child);
     }, part.limitMinutes * 60_000);
     const done = (code) => {
       clearTimeout(limit);
-      running = undefined;
+      running.delete(child);
       resolve(code);
     };
     child.on('error', (error) => {
@@ -49,7 +58,7 @@ function execute(part, program, args) {
   });
 }
 
-let running;
+const running = new Set();
 
 function endGroup(child) {
   try {
@@ -61,7 +70,7 @@ function endGroup(child) {
 
 for (const signal of ['SIGINT', 'SIGTERM']) {
   process.on(signal, () => {
-    if (running !== undefined) endGroup(running);
+    for (const child of running) endGroup(child);
     process.exit(130);
   });
 }
@@ -110,6 +119,28 @@ function chosen(names) {
   return parts.filter((part) => part.name === 'set-up' || names.length === 0 || names.includes(part.name));
 }
 
+/** What runs at the same time, one such group after another. */
+function stagesOf(wanted) {
+  const stages = [];
+  for (const part of wanted) {
+    if (part.beside !== undefined && stages.at(-1)?.[0].name === part.beside) stages.at(-1).push(part);
+    else stages.push([part]);
+  }
+  return stages;
+}
+
+async function runOne(part) {
+  if (part.needsRoot && !isRoot) {
+    return { passed: 0, failed: 0, texts: [`${part.name}: NOT RUN: it makes network namespaces and needs root`] };
+  }
+  const start = performance.now();
+  const { passed, failed, notes } = await part.run(part);
+  const seconds = ((performance.now() - start) / 1000).toFixed(1);
+  const line = `${part.name}: ${passed} passed, ${failed} failed, ${seconds} s`;
+  console.log(line);
+  return { passed, failed, texts: [line, ...notes.map((note) => `  ${note}`)] };
+}
+
 async function main() {
   const total = { passed: 0, failed: 0 };
   const lines = [];
@@ -118,21 +149,15 @@ async function main() {
     console.log('CI=true, but this is not root: the lab part cannot run, and a run without it proves too little.');
     return finish({ passed: 0, failed: 1 });
   }
-  for (const part of wanted) {
-    if (part.needsRoot && !isRoot) {
-      lines.push(`${part.name}: NOT RUN: it makes network namespaces and needs root`);
-      continue;
+  for (const together of stagesOf(wanted)) {
+    const results = await Promise.all(together.map(runOne));
+    for (const { passed, failed, texts } of results) {
+      lines.push(...texts);
+      total.passed += passed;
+      total.failed += failed;
     }
-    const start = performance.now();
-    const result = await part.run(part);
-    const seconds = ((performance.now() - start) / 1000).toFixed(1);
-    const line = `${part.name}: ${result.passed} passed, ${result.failed} failed, ${seconds} s`;
-    console.log(line);
-    lines.push(line, ...result.notes.map((note) => `  ${note}`));
-    total.passed += result.passed;
-    total.failed += result.failed;
     // Nothing that follows could mean anything without modules or a build.
-    if (part.name === 'set-up' && result.failed > 0) break;
+    if (together[0].name === 'set-up' && total.failed > 0) break;
   }
   console.log(`\n${lines.join('\n')}`);
   return finish(total);

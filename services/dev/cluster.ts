@@ -75,6 +75,8 @@ export interface DevCluster {
   store: Store;
   /** A host loses its power with all that runs there, or gets it back: then its agent starts from what it kept on disk. */
   power(node: string, state: PowerState): Promise<void>;
+  /** An agent's process ends, and is not started again; its host and its guests run on. */
+  endAgent(node: string): Promise<void>;
   /** A host goes down in order and is off then; `power` brings it back. */
   goDown(node: string, kind: 'reboot' | 'shutdown'): Promise<void>;
   close(): Promise<void>;
@@ -175,6 +177,13 @@ export async function startDevCluster(options: DevOptions): Promise<DevCluster> 
     bmcs,
     store: storeServer.store('outside'),
     power,
+    async endAgent(node) {
+      const machine = machines.get(node);
+      const end = machine?.end;
+      if (machine === undefined || end === undefined) throw new Error(`no agent runs on ${node}`);
+      machine.end = undefined;
+      await end();
+    },
     async goDown(node, kind) {
       const machine = machines.get(node);
       if (machine?.end === undefined) throw new Error(`${node} is not up`);

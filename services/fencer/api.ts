@@ -211,7 +211,7 @@ function source({ actions }: FencerLeading): WatchSource<FenceAction> {
     actions.all().filter(which).map(({ record }) => record).sort(newestFirst);
   return {
     all: () => those(() => true),
-    get: (id) => actions.get(id)?.record,
+    look: () => (id) => actions.get(id)?.record,
     subscribe: (changed) => actions.onChange(changed),
     completeIndex: () => actions.completeIndex,
     since: (index) => Promise.resolve({ changed: those((stored) => stored.index > index), gone: [] }),

@@ -4,8 +4,11 @@ import { DeadlineExceeded } from '../platform/clock/clock.js';
 import type { Env } from '../platform/env.js';
 import type { Logger } from '../platform/log/log.js';
 import { createBackOff, isAborted, type BackOff } from './back-off.js';
+import type { Openings } from './openings.js';
 
 export interface NodeStreamTimings {
+  /** An agent speaks at once when it is asked; one that has not after so long is asked anew. */
+  openLimitMs: number;
   /** A stream that says nothing for so long is dropped and opened anew. */
   idleLimitMs: number;
   /** Pauses before a stream is opened again. */
@@ -34,6 +37,8 @@ export interface NodeStreamOptions {
   role: LeaderRole;
   leaderEpoch: bigint;
   timings: NodeStreamTimings;
+  /** Shared with the streams of other nodes. */
+  openings: Openings;
   /** Something other than a heartbeat arrived, or the connection came or went. */
   onChange: () => void;
   /** The stream could not be opened, or broke. */
@@ -95,15 +100,20 @@ export class NodeStream {
   async #keepOpen(): Promise<void> {
     const { env, timings } = this.#options;
     const backOff = createBackOff(env, { firstMs: timings.retryFirstMs, mostMs: timings.retryMostMs });
+    let failedBefore = false;
     while (!isAborted(this.#closing.signal)) {
       // A contact that is news has used up this attempt's signal, so that its first try waits for nothing.
       const attempt = new AbortController();
       this.#attempt = attempt;
+      const contact = this.#contact;
       try {
-        await this.#read(attempt, backOff);
+        await this.#read(attempt, backOff, failedBefore);
+        failedBefore = false;
         this.#lose('the agent ended the stream');
       } catch (error) {
         if (isAborted(this.#closing.signal)) break;
+        // One that spoke, or joined anew, is there as far as anybody knows.
+        failedBefore = !this.#connected && this.#contact === contact;
         const reason: unknown = attempt.signal.aborted ? attempt.signal.reason : error;
         this.#lose(reason instanceof Error ? reason.message : String(reason));
         this.#options.onTrouble(reason);
@@ -113,28 +123,31 @@ export class NodeStream {
     this.#connected = false;
   }
 
-  async #read(attempt: AbortController, backOff: BackOff): Promise<void> {
-    const { env, role, leaderEpoch, timings, name } = this.#options;
+  async #read(attempt: AbortController, backOff: BackOff, failedBefore: boolean): Promise<void> {
+    const { env, role, leaderEpoch, timings, name, openings } = this.#options;
     const { address, incarnation } = this.#contact;
     if (address === '') throw new Error('its record has no address');
     const header = { leaderRole: role, leaderEpoch, incarnation };
-    const watchIdle = () =>
-      env.clock.after(timings.idleLimitMs, () => {
-        attempt.abort(new DeadlineExceeded(`stream of ${name}`, timings.idleLimitMs));
+    const watchSilence = (limitMs: number) =>
+      env.clock.after(limitMs, () => {
+        attempt.abort(new DeadlineExceeded(`stream of ${name}`, limitMs));
       });
 
+    const leave = await openings.enter(attempt.signal, failedBefore);
     const openedAtMs = env.clock.nowMs();
-    let idle = watchIdle();
+    let silence = watchSilence(timings.openLimitMs);
     try {
       for await (const message of env.peers.agent(address).watchNode({ header }, { signal: attempt.signal })) {
         attempt.signal.throwIfAborted();
-        idle.stop();
-        idle = watchIdle();
+        leave();
+        silence.stop();
+        silence = watchSilence(timings.idleLimitMs);
         this.#take(message);
         if (env.clock.nowMs() - openedAtMs >= timings.retryMostMs) backOff.reset();
       }
     } finally {
-      idle.stop();
+      silence.stop();
+      leave();
     }
   }
 

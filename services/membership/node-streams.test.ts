@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import { LeaderRole, VmReport } from '@lockstep/sdk/v1';
+import { LeaderRole, Node, VmReport } from '@lockstep/sdk/v1';
 import { describe, expect, it } from 'vitest';
 import { LockstepError } from '../core/errors/catalogue.js';
+import { nodeCodec } from '../core/records/codec.js';
 import { keys } from '../core/records/keys.js';
 import { createNodeStreams, type NodeStreamsOptions } from './node-streams.js';
 import { createWorld, type Said } from './test-world.js';
@@ -144,6 +145,48 @@ describe('the streams of nodes', () => {
     h1.say({ ready: true });
     await clock.advance(100);
     expect(told).toBe(1);
+  });
+
+  it('of many nodes are looked at no more often than that costs a bounded share of the time', async () => {
+    const { clock, streams, agentIn } = watching();
+    const agents = [];
+    for (let index = 0; index < 80; index++) agents.push(await agentIn(`h${String(index)}`));
+    let told = 0;
+    let seen: (string | undefined)[] = [];
+    streams.onChange(() => {
+      told += 1;
+      seen = streams.nodes().map(({ report }) => report?.node.agentVersion);
+    });
+    for (let round = 1; round <= 100; round++) {
+      for (const agent of agents) agent.say({ agentVersion: String(round) });
+      await clock.advance(1);
+    }
+    await clock.advance(1_000);
+    expect(told).toBeGreaterThan(1);
+    expect(told).toBeLessThan(12);
+    expect(new Set(seen)).toEqual(new Set(['100']));
+  });
+
+  it('of a node that is there are opened soon, though hundreds of others are gone', async () => {
+    const { clock, server, streams, agent } = watching();
+    const record = (name: string, incarnation = 1n) =>
+      nodeCodec.encode(Node.fromPartial({ name, address: `${name}:7701`, incarnation }));
+    const store = server.store('operator');
+    for (let index = 0; index < 300; index++) {
+      const name = `a${String(index).padStart(3, '0')}`;
+      await agent(name).turn('hung');
+      await store.txn([{ op: 'set', key: keys.node(name), value: record(name) }]);
+    }
+    await agent('z').join({ ready: true });
+    await clock.advance(5_000);
+    expect(streams.nodes()).toHaveLength(301);
+    expect(streams.node('z')?.connected).toBe(true);
+    // And again, while all the others are tried for the second and third time.
+    await agent('z').turn('down');
+    await clock.advance(30_000);
+    await agent('z').join({ ready: true });
+    await clock.advance(5_000);
+    expect(streams.node('z')?.connected).toBe(true);
   });
 
   it('hand a refusal for a stale epoch on', async () => {

@@ -7,9 +7,23 @@ import type { Logger } from '../platform/log/log.js';
 import type { Entry } from '../platform/store/store.js';
 import { follow } from './follow.js';
 import type { LeaderRoleName } from './leadership.js';
+import { Openings } from './openings.js';
 import { NodeStream, type NodeReport, type NodeStreamTimings } from './node-stream.js';
 
-export const NODE_STREAM_TIMINGS: NodeStreamTimings = { idleLimitMs: 20_000, retryFirstMs: 500, retryMostMs: 5_000 };
+export const NODE_STREAM_TIMINGS: NodeStreamTimings = {
+  openLimitMs: 10_000,
+  idleLimitMs: 20_000,
+  retryFirstMs: 500,
+  retryMostMs: 5_000,
+};
+/** A thousand hosts that are all gone hold up one that is there for no longer than its own turn. */
+const OPENINGS = { atOnce: 64, holdsForMs: 500 };
+/**
+ * Every listener looks at all nodes, so the more there are, the longer changes are gathered: what the looks cost stays the
+ * same share of the time. Where it is less than `FROM`, as with few nodes, nothing is gathered beyond the turn.
+ */
+const GATHER_MS_PER_NODE = 0.25;
+const GATHER_FROM_MS = 10;
 
 /** All a leader knows of one node at this moment. Ages are by this process's monotonic clock alone. */
 export interface NodeView {
@@ -74,6 +88,10 @@ class LeaderNodeStreams implements NodeStreams {
   readonly #known = new Map<string, KnownNode>();
   readonly #leaving = new Set<Promise<void>>();
   readonly #listeners = new Set<() => void>();
+  readonly #openings: Openings;
+  /** Names of `#known`, in order; undefined: to be sorted again. */
+  #names: string[] | undefined;
+  #toldAtMs = Number.NEGATIVE_INFINITY;
   #sessions: ReadonlyMap<string, string | undefined> | undefined;
   #recordsRead = false;
   #storeTroubleAtMs: number | undefined;
@@ -82,6 +100,7 @@ class LeaderNodeStreams implements NodeStreams {
   constructor(options: NodeStreamsOptions) {
     this.#options = options;
     this.#log = options.env.log.child('nodes');
+    this.#openings = new Openings(options.env.clock, OPENINGS);
     this.done = this.#run();
   }
 
@@ -94,7 +113,8 @@ class LeaderNodeStreams implements NodeStreams {
   }
 
   nodes(): NodeView[] {
-    return [...this.#known].sort(([left], [right]) => (left < right ? -1 : 1)).map(([name, node]) => this.#view(name, node));
+    this.#names ??= [...this.#known.keys()].sort();
+    return this.#names.flatMap((name) => this.node(name) ?? []);
   }
 
   node(name: string): NodeView | undefined {
@@ -167,6 +187,7 @@ class LeaderNodeStreams implements NodeStreams {
     const { address, incarnation } = record;
     if (known === undefined) {
       this.#known.set(name, { record, index, stream: this.#open(name, { address, incarnation }) });
+      this.#names = undefined;
     } else {
       this.#known.set(name, { ...known, record, index });
       known.stream.update({ address, incarnation });
@@ -183,6 +204,7 @@ class LeaderNodeStreams implements NodeStreams {
       role: ROLES[role],
       leaderEpoch,
       timings: { ...NODE_STREAM_TIMINGS, ...timings },
+      openings: this.#openings,
       onChange: () => {
         this.#announce();
       },
@@ -196,26 +218,37 @@ class LeaderNodeStreams implements NodeStreams {
     const known = this.#known.get(name);
     if (known === undefined) return;
     this.#known.delete(name);
+    this.#names = undefined;
     const leaving = known.stream.close().finally(() => {
       this.#leaving.delete(leaving);
     });
     this.#leaving.add(leaving);
   }
 
-  /** Tells the listeners once this turn is over. */
+  /** Tells the listeners once this turn is over, or later where they were told a moment ago and there are many nodes. */
   #announce(): void {
     if (this.#announcing) return;
     this.#announcing = true;
-    void Promise.resolve().then(() => {
-      this.#announcing = false;
-      if (this.#options.signal.aborted) return;
-      for (const listener of [...this.#listeners]) {
-        try {
-          listener();
-        } catch (error) {
-          this.#log.error('a listener to changes of nodes failed', { error });
-        }
+    const { clock } = this.#options.env;
+    const gatherMs = this.#known.size * GATHER_MS_PER_NODE;
+    const waitMs = gatherMs < GATHER_FROM_MS ? 0 : this.#toldAtMs + gatherMs - clock.nowMs();
+    const tell = (): void => {
+      this.#tell();
+    };
+    if (waitMs > 0) clock.after(waitMs, tell);
+    else void Promise.resolve().then(tell);
+  }
+
+  #tell(): void {
+    this.#announcing = false;
+    if (this.#options.signal.aborted) return;
+    this.#toldAtMs = this.#options.env.clock.nowMs();
+    for (const listener of [...this.#listeners]) {
+      try {
+        listener();
+      } catch (error) {
+        this.#log.error('a listener to changes of nodes failed', { error });
       }
-    });
+    }
   }
 }

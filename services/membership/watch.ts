@@ -13,7 +13,8 @@ export interface WatchMessage<T> {
 /** Where a watch looks. `subscribe` calls back with the names of what changed and returns how to stop that. */
 export interface WatchSource<T> {
   all(): T[];
-  get(name: string): T | undefined;
+  /** What is there now, by name. What holds for all that are asked for is worked out once a look. */
+  look(): (name: string) => T | undefined;
   subscribe(changed: (names: readonly string[]) => void): () => void;
   /** The store's index up to which everything is known here and was told to subscribers. */
   completeIndex(): bigint;
@@ -89,8 +90,9 @@ function newest<T>(source: WatchSource<T>, pending: Set<string>): Missed<T> & { 
   pending.clear();
   const changed: T[] = [];
   const gone: string[] = [];
+  const get = source.look();
   for (const name of names) {
-    const item = source.get(name);
+    const item = get(name);
     if (item === undefined) gone.push(name);
     else changed.push(item);
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { VmReport, WatchNodeResponse } from '@lockstep/sdk/v1';
+import type { Node, VmReport, WatchNodeResponse } from '@lockstep/sdk/v1';
 import { LockstepError } from '../core/errors/catalogue.js';
 import type { Clock } from '../platform/clock/clock.js';
 import { Bell } from './bell.js';
@@ -9,10 +9,23 @@ import { sameReport } from './reports.js';
 /** More watchers than the cluster has leaders and people who look. */
 const WATCHERS_LIMIT = 64;
 
+type Reports = ReadonlyMap<string, VmReport>;
+type Difference = Pick<WatchNodeResponse, 'vms' | 'vmsGone'>;
+
+/** The node as it is after one change. Those whom the change woke share it: hundreds of VMs are looked at once for all. */
+interface State {
+  node: Node;
+  vms: Reports;
+  /** By what a watcher was sent before, the same object for most of them. */
+  since: Map<Reports, Difference>;
+}
+
 /** Serves those who watch the node. */
 export class Watchers {
   readonly #bells = new Set<Bell>();
   #leaders = 0;
+  /** Undefined: nobody has looked since the last change. */
+  #state: State | undefined;
 
   constructor(
     private readonly clock: Clock,
@@ -24,6 +37,7 @@ export class Watchers {
 
   /** Something may have changed. Cheap: whoever is woken looks once, at what is there then. */
   wake(): void {
+    this.#state = undefined;
     for (const bell of this.#bells) bell.ring();
   }
 
@@ -44,7 +58,7 @@ export class Watchers {
     this.#bells.add(bell);
     if (byLeader) this.#leaders += 1;
     try {
-      let sent = this.#snapshot();
+      let sent: Reports = this.#snapshot();
       let sequence = 1n;
       yield { node: this.presence.node(), vmsComplete: true, vms: [...sent.values()], vmsGone: [], sequence };
       for (;;) {
@@ -54,9 +68,11 @@ export class Watchers {
         if (!changed) this.onHeartbeat(this.clock.nowMs() - dueMs);
         sequence += 1n;
         if (changed) {
-          const now = this.#snapshot();
-          yield { node: this.presence.node(), vmsComplete: false, ...difference(sent, now), sequence };
-          sent = now;
+          const { node, vms, since } = this.#changedState();
+          const changes = since.get(sent) ?? difference(sent, vms);
+          since.set(sent, changes);
+          sent = vms;
+          yield { node, vmsComplete: false, ...changes, sequence };
         } else {
           yield { node: undefined, vmsComplete: false, vms: [], vmsGone: [], sequence };
         }
@@ -67,15 +83,17 @@ export class Watchers {
     }
   }
 
-  #snapshot(): Map<string, VmReport> {
+  #changedState(): State {
+    this.#state ??= { node: this.presence.node(), vms: this.#snapshot(), since: new Map() };
+    return this.#state;
+  }
+
+  #snapshot(): Reports {
     return new Map(this.presence.vms().map((report) => [report.vmId, report]));
   }
 }
 
-function difference(
-  before: ReadonlyMap<string, VmReport>,
-  now: ReadonlyMap<string, VmReport>,
-): Pick<WatchNodeResponse, 'vms' | 'vmsGone'> {
+function difference(before: Reports, now: Reports): Difference {
   const vms = [...now.values()].filter((report) => {
     const known = before.get(report.vmId);
     return known === undefined || !sameReport(known, report);

@@ -29,6 +29,7 @@ import { countMigrations } from './metrics.js';
 import { migrationHistory } from './migrations/history.js';
 import { MigrationQueue } from './migrations/queue.js';
 import { tellFenceability } from './nodes/fenceability.js';
+import { followSilentAgents } from './nodes/silent-agents.js';
 import { NetworkAssignments } from './networks/apply.js';
 import { drainHistory } from './drains/history.js';
 import { DrainWatch } from './drains/drain-watch.js';
@@ -123,10 +124,12 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
     arming: new RecordCache(keys.arming, armingCodec, env.log.child('arming')),
     prunedUpTo: await readPruned(env),
     options: await readOptions(env),
+    defining: new Set(),
     creating: new Map(),
     rehoming: new Map(),
     noTarget: new Map(),
     storageHeld: new Map(),
+    silentAgents: new Set(),
     cannotLeave: new Map(),
   };
   const caches = [leading.vms, leading.migrations, leading.drains, leading.networks, leading.eventRecords, leading.arming];
@@ -144,6 +147,7 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
   new Homecoming(leading).start();
   new DrainWatch(leading).start();
   tellFenceability(leading);
+  followSilentAgents(leading);
   keepBounded(leading, migrationHistory(leading));
   keepBounded(leading, drainHistory(leading));
   keepBounded(leading, eventHistory(leading));

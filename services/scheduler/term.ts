@@ -31,6 +31,8 @@ export interface Leading {
   orders: Orders;
   /** What an operator set for the whole cluster; undefined: nothing. */
   options: ClusterOptions | undefined;
+  /** VMs whose first record is being written down right now, as placed at their home: their room there is taken (INV-6). */
+  defining: Set<Vm>;
   /** VMs whose migration is being written down right now, and to which node: their room there is taken (INV-6). */
   creating: Map<string, string>;
   /** VMs on their way to a node by a decision that is being written down: their room there is taken (INV-6). */
@@ -39,6 +41,8 @@ export interface Leading {
   noTarget: Map<string, string>;
   /** VMs whose disks a host that is proven off still has locked, and why that could not be ended yet. */
   storageHeld: Map<string, { reason: string; detail: string }>;
+  /** Nodes whose agent is silent while their host lives, as the store's membership has it. */
+  silentAgents: Set<string>;
   /** VMs that cannot leave a node that is to be empty, and why. */
   cannotLeave: Map<string, { reason: string; detail: string }>;
 }

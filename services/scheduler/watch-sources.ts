@@ -5,7 +5,7 @@ import type { Stored } from '../core/records/codec.js';
 import { keys, nameOf } from '../core/records/keys.js';
 import { storeTrouble } from '../platform/store/trouble.js';
 import type { MigrationQueue } from './migrations/queue.js';
-import { nodeNow, nodesNow } from './nodes/view.js';
+import { lookAtNodes, nodesNow } from './nodes/view.js';
 import type { RecordCache } from '../membership/record-cache.js';
 import type { Leading } from './term.js';
 import { withStatus } from './vms/status.js';
@@ -17,7 +17,7 @@ export function vmSource(leading: Leading): WatchSource<Vm> {
   const all = (): Vm[] => vms.all().map(({ record }) => withStatus(leading, record)).sort(byName);
   return {
     all,
-    get: (id) => {
+    look: () => (id) => {
       const stored = vms.get(id);
       return stored === undefined ? undefined : withStatus(leading, stored.record);
     },
@@ -57,7 +57,7 @@ export function migrationSource({ migrations }: Leading, queue: MigrationQueue, 
       .sort(newestFirst);
   return {
     all: () => those(() => true),
-    get: (id) => {
+    look: () => (id) => {
       const stored = migrations.get(id);
       return stored === undefined ? undefined : queue.live(stored.record);
     },
@@ -85,11 +85,17 @@ export function nodeSource(leading: Leading): WatchSource<Node> {
   const { nodes } = leading;
   return {
     all: () => nodesNow(leading),
-    get: (name) => nodeNow(leading, name),
-    subscribe: (changed) =>
-      nodes.onChange(() => {
-        changed(nodes.nodes().map(({ name }) => name));
-      }),
+    look: () => lookAtNodes(leading),
+    subscribe: (changed) => {
+      const names = (): string[] => nodes.nodes().map(({ name }) => name);
+      let before = names();
+      return nodes.onChange(() => {
+        const now = names();
+        // Also those that are there no more.
+        changed([...new Set([...before, ...now])]);
+        before = now;
+      });
+    },
     completeIndex: () => 0n,
     since: () => Promise.resolve({ changed: nodesNow(leading), gone: [] }),
   };
@@ -99,7 +105,7 @@ export function nodeSource(leading: Leading): WatchSource<Node> {
 export function eventSource({ eventRecords }: Leading): WatchSource<Stored<Event>> {
   return {
     all: () => [],
-    get: (id) => eventRecords.get(id),
+    look: () => (id) => eventRecords.get(id),
     subscribe: (changed) => eventRecords.onChange(changed),
     completeIndex: () => eventRecords.completeIndex,
     since: (index) => Promise.resolve({ changed: eventRecords.all().filter((stored) => stored.index > index), gone: [] }),
@@ -112,7 +118,7 @@ export function recordSource<T extends { id: string }>(cache: RecordCache<T>): W
     cache.all().filter(which).map(({ record }) => record).sort(newestFirst);
   return {
     all: () => newest(() => true),
-    get: (id) => cache.get(id)?.record,
+    look: () => (id) => cache.get(id)?.record,
     subscribe: (changed) => cache.onChange(changed),
     completeIndex: () => cache.completeIndex,
     since: (index) => Promise.resolve({ changed: newest((stored) => stored.index > index), gone: [] }),

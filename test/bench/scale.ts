@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { connect, type Lockstep } from '@lockstep/sdk';
 import { Node, NodeAgentServiceDefinition, NodeMode, type NodeAgentServiceImplementation } from '@lockstep/sdk/v1';
+import { milliseconds } from '@lockstep/services/core/duration.js';
 import { nodeCodec } from '@lockstep/services/core/records/codec.js';
 import { keys } from '@lockstep/services/core/records/keys.js';
 import { createMemoryLogger } from '@lockstep/services/platform/log/memory.js';
@@ -22,6 +23,7 @@ import { loadNow, machineConditions, type Goal, type Report } from './report.js'
 const HEARTBEAT_MS = 1_000;
 const READY_LIMIT_MS = 300_000;
 const SETTLE_MS = 10_000;
+const JOIN_AT_ONCE = 16;
 const GIB = 2n ** 30n;
 /** One listening socket lets 511 callers wait; a real agent has one of its own. */
 const AGENTS_PER_SERVER = 50;
@@ -37,6 +39,8 @@ interface Measured extends Phase {
   cpu: number;
   residentMib: number;
   writesPerSecond: number;
+  /** Of the agent that the Scheduler heard last longest ago, at the phase's end. */
+  oldestHeartbeatMs: number;
 }
 
 /**
@@ -59,7 +63,7 @@ export async function benchScale({ agents, seconds, say }: { agents: number; sec
       present = phase.agents;
       await heard(scheduler.cluster, phase.agents);
       await pause(SETTLE_MS);
-      measured.push(await measure(consul, scheduler.pid, phase, seconds));
+      measured.push(await measure(consul, scheduler, phase, seconds));
     }
     return reportOf(measured, { seconds, loadBefore });
   } finally {
@@ -115,16 +119,27 @@ function nodeOf(index: number, sequence: bigint): Node {
 
 /** Their records, as joining writes them; each at a loopback address of its own. */
 async function writeNodes(consul: ConsulServer, ports: readonly number[], from: number, to: number): Promise<void> {
-  for (let index = from; index < to; index++) {
-    const port = ports[index % ports.length] ?? 0;
-    const address = `127.${String(1 + (index >> 16))}.${String((index >> 8) & 255)}.${String(index & 255)}:${String(port)}`;
-    const record = Node.create({ name: nameOf(index), address, incarnation: BigInt(index) + 1n, mode: NodeMode.ACTIVE });
-    const answer = await fetch(`${consul.address}/v1/kv/${keys.node(record.name)}`, { method: 'PUT', body: nodeCodec.encode(record) });
-    if (!answer.ok) throw new Error(`Consul did not take a record: ${answer.status}`);
-  }
+  let next = from;
+  const work = async (): Promise<void> => {
+    for (let index = next++; index < to; index = next++) await writeNode(consul, ports[index % ports.length] ?? 0, index);
+  };
+  await Promise.all(Array.from({ length: JOIN_AT_ONCE }, work));
 }
 
-async function startScheduler(consul: ConsulServer): Promise<{ pid: number; cluster: Lockstep; end: () => Promise<void> }> {
+async function writeNode(consul: ConsulServer, port: number, index: number): Promise<void> {
+  const address = `127.${String(1 + (index >> 16))}.${String((index >> 8) & 255)}.${String(index & 255)}:${String(port)}`;
+  const record = Node.create({ name: nameOf(index), address, incarnation: BigInt(index) + 1n, mode: NodeMode.ACTIVE });
+  const answer = await fetch(`${consul.address}/v1/kv/${keys.node(record.name)}`, { method: 'PUT', body: nodeCodec.encode(record) });
+  if (!answer.ok) throw new Error(`Consul did not take a record: ${answer.status}`);
+}
+
+interface SchedulerProcess {
+  pid: number;
+  cluster: Lockstep;
+  end: () => Promise<void>;
+}
+
+async function startScheduler(consul: ConsulServer): Promise<SchedulerProcess> {
   const folder = mkdtempSync(join(tmpdir(), 'lockstep-scale-'));
   const port = await freePort();
   const file = join(folder, 'scheduler.yaml');
@@ -160,18 +175,22 @@ async function heard(cluster: Lockstep, agents: number): Promise<void> {
   });
 }
 
-async function measure(consul: ConsulServer, pid: number, phase: Phase, seconds: number): Promise<Measured> {
+async function measure(
+  consul: ConsulServer,
+  { pid, cluster }: SchedulerProcess,
+  phase: Phase,
+  seconds: number,
+): Promise<Measured> {
   const writesBefore = await writesOf(consul);
   const before = cpuSecondsOf(pid).own;
   const startMs = performance.now();
   await pause(seconds * 1_000);
   const tookS = (performance.now() - startMs) / 1_000;
-  return {
-    ...phase,
-    cpu: (cpuSecondsOf(pid).own - before) / tookS,
-    residentMib: residentMibOf(pid),
-    writesPerSecond: ((await writesOf(consul)) - writesBefore) / tookS,
-  };
+  const cpu = (cpuSecondsOf(pid).own - before) / tookS;
+  const writesPerSecond = ((await writesOf(consul)) - writesBefore) / tookS;
+  const { nodes } = await cluster.scheduler.listNodes({});
+  const ages = nodes.map(({ heartbeatAge }) => milliseconds(heartbeatAge, Number.POSITIVE_INFINITY));
+  return { ...phase, cpu, residentMib: residentMibOf(pid), writesPerSecond, oldestHeartbeatMs: Math.max(...ages) };
 }
 
 /** Entries in Consul's log: each write is one, whoever made it. */
@@ -190,9 +209,10 @@ async function freePort(): Promise<number> {
 }
 
 function reportOf(measured: readonly Measured[], { seconds, loadBefore }: { seconds: number; loadBefore: string }): Report {
-  const told = measured.map(({ agents, tickMs, cpu, residentMib, writesPerSecond }): [string, string] => [
+  const told = measured.map(({ agents, tickMs, cpu, residentMib, writesPerSecond, oldestHeartbeatMs }): [string, string] => [
     `${agents} agents, a tick every ${tickMs / 1_000} s`,
-    `${(cpu * 100).toFixed(1)} % of one core, ${residentMib.toFixed(0)} MiB, ${writesPerSecond.toFixed(2)} Consul writes a second`,
+    `${(cpu * 100).toFixed(1)} % of one core, ${residentMib.toFixed(0)} MiB, ` +
+      `${writesPerSecond.toFixed(2)} Consul writes a second, oldest heartbeat ${(oldestHeartbeatMs / 1_000).toFixed(1)} s`,
   ]);
   const writes = measured.map(({ writesPerSecond }) => writesPerSecond);
   const spread = Math.max(...writes) - Math.min(...writes);

@@ -66,6 +66,12 @@ async function recordOf(vm: string): Promise<Vm> {
 
 const stateOf = async (vm: string): Promise<VmState | undefined> => (await recordOf(vm)).status?.state;
 
+/** What is told of a VM, oldest first: why, by whom, and in words. */
+async function toldOf(vm: string): Promise<{ reason: string; actor: string; message: string }[]> {
+  const { events } = await lockstep.scheduler.listEvents({ subject: `vms/${vm}` });
+  return events.reverse().map(({ reason, actor, message }) => ({ reason, actor, message }));
+}
+
 describe('a host that dies', () => {
   beforeEach(() => start());
 
@@ -90,6 +96,19 @@ describe('a host that dies', () => {
     await expect.poll(async () => (await recordOf(stopped.id)).placement?.node, WAIT).not.toBe('n1');
     expect((await recordOf(stopped.id)).desired).toBe(VmDesired.STOPPED);
     expect(runsOn(cluster, stopped.id)).toEqual([]);
+    expect(await toldOf(vm.id)).toEqual([
+      { reason: 'VM_RECOVERED', actor: 'scheduler', message: `a is started on ${String(again.placement?.node)}: n1 is proven off by fa-1` },
+    ]);
+    expect((await toldOf(stopped.id))[0]?.message).toMatch(/^b belongs to n[23] now and stays off: n1 is proven off by fa-1$/);
+  });
+
+  it('only for its agent is no host that dies: its VMs run on, and are not said to wait for a proof', async () => {
+    const vm = await vmOn('n1', 'a');
+    await cluster.endAgent('n1');
+    await expect.poll(async () => (await recordOf(vm.id)).status?.state, WAIT).not.toBe(VmState.RUNNING);
+    await expect.poll(async () => (await recordOf(vm.id)).status?.detail, WAIT).toContain('its host lives');
+    expect((await recordOf(vm.id)).status).toMatchObject({ state: VmState.UNKNOWN, reason: 'NODE_UNREACHABLE' });
+    expect(runsOn(cluster, vm.id)).toEqual(['n1']);
   });
 
   it('and comes back finds that its VMs are elsewhere and removes its stale definitions', async () => {
@@ -180,6 +199,9 @@ describe('recovery with too little room', () => {
     await cluster.power('n3', 'on');
     await lockstep.waitForVm(low.id, [VmState.RUNNING]);
     expect(runsOn(cluster, high.id)).toEqual(['n2']);
+    const told = await toldOf(low.id);
+    expect(told.map(({ reason }) => reason)).toEqual(['NO_TARGET', 'VM_RECOVERED']);
+    expect(told[0]?.message).toMatch(/^no node can take a-low: .*n2: .*needs 1\.5 GiB/);
   });
 
   it('starts a VM after those it names', async () => {
@@ -229,6 +251,10 @@ describe('a VM that a node cannot keep running', () => {
     expect(error.status?.detail).toContain('the storage is not there');
     expect(error.trouble).toMatchObject({ relocations: 1, givenUp: true });
     expect(error.trouble?.nodes).toHaveLength(2);
+    const told = await toldOf(vm.id);
+    expect(told.map(({ reason }) => reason)).toEqual(['VM_RELOCATED', 'RELOCATIONS_EXHAUSTED']);
+    expect(told[0]?.message).toMatch(/^a goes from n1 to n[23]: .*the storage is not there/);
+    expect(told[1]?.message).toContain('a is given up');
     broken.clear();
     await lockstep.scheduler.startVm({ vm: vm.id });
     const runs = await lockstep.waitForVm(vm.id, [VmState.RUNNING]);

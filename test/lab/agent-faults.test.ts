@@ -131,7 +131,7 @@ async function shownOld(names: readonly string[]): Promise<void> {
   await until(`node show tells of ${names.join(' and ')}`, LIMIT_MS, async () => {
     const { code, stdout, stderr } = await lockstep('node', 'show', 'h1');
     if (code !== 0) return stderr;
-    const rows = stdout.slice(stdout.indexOf('COLLECTOR')).split('\n\n')[0] ?? '';
+    const rows = stdout.slice(stdout.indexOf('\nCOLLECTOR ') + 1).split('\n\n')[0] ?? '';
     const told = [...rows.matchAll(/^(\w+) +\d\S* +\S.*$/gm)].map(([, name]) => name ?? '');
     return names.every((name) => told.includes(name)) ? undefined : stdout;
   });

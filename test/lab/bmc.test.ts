@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { credentialsOf, hostNamed, inside, ports, setBmcMode, until, type HostLayout } from '../../deploy/lab/api.js';
 import { killPart, lab, lockstep, meshUp, ok, servers, shown, startPartAgain } from './mesh.js';
-import { startService } from './service-process.js';
+import { startService, type ServiceProcess } from './service-process.js';
 
 /** A check of a BMC takes seconds; a new leader of the Fencer may be found first. */
 const REPORT_LIMIT_MS = 90_000;
@@ -85,10 +85,10 @@ it('a BMC whose password has changed is reported by the peers and by the node, a
 
 const bmcFileOf = (host: HostLayout): string => join(host.dir, 'lockstep/bmc.yaml');
 
-/** The file of a host's BMCs, in which h2's is taken for that of h3. */
+/** The file of a host's BMCs, in which those of h2 and of h3 are taken for each other. */
 function withStranger(host: HostLayout): string {
   const bmcs = parse(readFileSync(bmcFileOf(host), 'utf8')) as { nodes: Record<string, object> };
-  return stringify({ ...bmcs, nodes: { ...bmcs.nodes, h2: bmcs.nodes['h3'] } });
+  return stringify({ ...bmcs, nodes: { ...bmcs.nodes, h2: bmcs.nodes['h3'], h3: bmcs.nodes['h2'] } });
 }
 
 it.each([
@@ -109,27 +109,30 @@ it.each([
 ])('a BMC $what is named by its node at the start, and by the peers', async ({ words, fileOf, begin, end }) => {
   const config = parse(readFileSync(join(h2.dir, 'lockstep/node-agent.yaml'), 'utf8')) as object;
   const [own, files] = [fileOf(h2), peers.map((host) => ({ host, right: readFileSync(bmcFileOf(host), 'utf8'), text: fileOf(host) }))];
-  for (const { host, text } of files) writeFileSync(bmcFileOf(host), text);
-  await begin();
-  for (const { host } of files) {
-    await until(`${host.name} finds it`, REPORT_LIMIT_MS, async () => {
-      const { detail } = await mesh.nodeAgent(`${host.addresses.a}:${ports['node-agent']}`).checkBmc({ node: 'h2' });
-      return detail.includes(words) ? undefined : detail;
-    });
-  }
-  // It joins anew: then the Fencer asks its peers.
-  await killPart('h2', 'node-agent');
-  const agent = await startService('node-agent', {
-    before: inside(h2),
-    config: (folder) => {
-      writeFileSync(join(folder, 'bmc.yaml'), own, { mode: 0o600 });
-      return { ...config, bmc_file: join(folder, 'bmc.yaml') };
-    },
-  });
+  let agent: ServiceProcess | undefined;
   try {
+    for (const { host, text } of files) writeFileSync(bmcFileOf(host), text);
+    await begin();
+    for (const { host } of files) {
+      const asked = mesh.nodeAgent(`${host.addresses.a}:${ports['node-agent']}`);
+      await until(`${host.name} finds it`, REPORT_LIMIT_MS, async () => {
+        const { detail } = await asked.checkBmc({ node: 'h2' }, { deadlineMs: REPORT_LIMIT_MS });
+        return detail.includes(words) ? undefined : detail;
+      });
+    }
+    // It joins anew: then the Fencer asks its peers.
+    await killPart('h2', 'node-agent');
+    const started = await startService('node-agent', {
+      before: inside(h2),
+      config: (folder) => {
+        writeFileSync(join(folder, 'bmc.yaml'), own, { mode: 0o600 });
+        return { ...config, bmc_file: join(folder, 'bmc.yaml') };
+      },
+    });
+    agent = started;
     await until('the node warns that fencing would fail', REPORT_LIMIT_MS, () => {
-      const warned = agent.log().split('\n').some((line) => line.includes('fencing this node would fail') && line.includes(words));
-      return Promise.resolve(warned ? undefined : agent.log().slice(-500));
+      const warned = started.log().split('\n').some((line) => line.includes('fencing this node would fail') && line.includes(words));
+      return Promise.resolve(warned ? undefined : started.log().slice(-500));
     });
     await evidenceUntil('the Fencer has it from the peers', ({ fenceability, fenceabilityChecks = [] }) => {
       const told = fenceabilityChecks.filter(({ observer, detail = '' }) => observer !== 'h2' && detail.includes(words));
@@ -137,7 +140,7 @@ it.each([
     });
     expect(await ok('node', 'list', '-o', 'wide')).toMatch(/^h2 .*not[_ -]fenceable/im);
   } finally {
-    await agent.end();
+    await agent?.end();
     for (const { host, right } of files) writeFileSync(bmcFileOf(host), right);
     await end();
     await startPartAgain('h2', 'node-agent');

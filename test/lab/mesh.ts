@@ -17,10 +17,11 @@ import {
 
 /**
  * The lab that the tests of the running mesh share: the first that needs it brings it up, the run's end takes it down.
- * LOCKSTEP_TEST_MESH names a lab of one's own instead, which stays.
+ * LOCKSTEP_TEST_MESH names a lab of one's own instead, which stays; LOCKSTEP_TEST_RUN that of a run beside another one.
  */
-export const lab = layout({ ...process.env, LOCKSTEP_LAB: process.env['LOCKSTEP_TEST_MESH'] ?? 'lt8' });
-export const staysUp = process.env['LOCKSTEP_TEST_MESH'] !== undefined;
+const { LOCKSTEP_TEST_MESH: own, LOCKSTEP_TEST_RUN: ofRun = 'lt8' } = process.env;
+export const lab = layout({ ...process.env, LOCKSTEP_LAB: own ?? ofRun });
+export const staysUp = own !== undefined;
 export const meshEnv = { ...process.env, XDG_CONFIG_HOME: join(lab.stateDir, 'context') };
 export const servers = serversOf(lab);
 

@@ -95,16 +95,17 @@ export function connect({ servers, tls, deadlineMs = UNARY_DEADLINE_MS }: Connec
     return failoverClient(definition, new Replicas(replicas), deadlineMs);
   };
   const scheduler = clientOf(SchedulerServiceDefinition, servers) as SchedulerServiceClient<CallLimits>;
+  const fencer = async (): Promise<FencerServiceClient<CallLimits>> => {
+    const { cluster } = await scheduler.getCluster({});
+    const address = fencerAddress(cluster?.leaders ?? []);
+    return clientOf(FencerServiceDefinition, [address]) as FencerServiceClient<CallLimits>;
+  };
   return {
     scheduler,
-    fencer: async () => {
-      const { cluster } = await scheduler.getCluster({});
-      const address = fencerAddress(cluster?.leaders ?? []);
-      return clientOf(FencerServiceDefinition, [address]) as FencerServiceClient<CallLimits>;
-    },
+    fencer,
     nodeAgent: (address) => clientOf(NodeAgentServiceDefinition, [address]) as NodeAgentServiceClient<CallLimits>,
     waitForMigration: (id, options = {}) => waitForMigration(scheduler, id, options),
-    watch: watchesOf(scheduler),
+    watch: watchesOf(scheduler, fencer),
     waitForVm: (vm, condition, options = {}) => waitForVm(scheduler, vm, condition, options),
     close: () => {
       channels.close();

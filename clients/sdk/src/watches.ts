@@ -4,9 +4,11 @@ import type { ApiError} from './errors.js';
 import { toApiError } from './errors.js';
 import type { CallLimits } from './transport/deadline.js';
 import type {
+  FencerServiceClient,
   SchedulerServiceClient,
   WatchDrainsResponse,
   WatchEventsResponse,
+  WatchFenceActionsResponse,
   WatchMigrationsResponse,
   WatchNodesResponse,
   WatchVmsResponse,
@@ -35,6 +37,8 @@ export interface Watches {
   nodes(limits?: WatchLimits): AsyncIterable<WatchNodesResponse>;
   drains(limits?: WatchLimits): AsyncIterable<WatchDrainsResponse>;
   events(limits?: WatchLimits): AsyncIterable<WatchEventsResponse>;
+  /** Of the leading Fencer, whoever that is at the time. */
+  fenceActions(limits?: WatchLimits): AsyncIterable<WatchFenceActionsResponse>;
 }
 
 const PATIENCE_MS = 60_000;
@@ -43,7 +47,10 @@ const SILENCE_MS = 20_000;
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 5_000;
 
-export function watchesOf(scheduler: SchedulerServiceClient<CallLimits>): Watches {
+export function watchesOf(
+  scheduler: SchedulerServiceClient<CallLimits>,
+  fencer: () => Promise<FencerServiceClient<CallLimits>>,
+): Watches {
   return {
     vms: (limits) => resumed(limits, (resumeToken, signal) => scheduler.watchVms({ resumeToken }, { signal })),
     migrations: ({ id = '', ...limits } = {}) =>
@@ -54,6 +61,10 @@ export function watchesOf(scheduler: SchedulerServiceClient<CallLimits>): Watche
     drains: (limits) => resumed(limits, (resumeToken, signal) => scheduler.watchDrains({ resumeToken }, { signal })),
     events: (limits) =>
       resumed(limits, (resumeToken, signal) => scheduler.watchEvents({ resumeToken }, { signal }), { hasSnapshot: false }),
+    fenceActions: (limits) =>
+      resumed(limits, async function* (resumeToken, signal) {
+        yield* (await fencer()).watchFenceActions({ resumeToken }, { signal });
+      }),
   };
 }
 

@@ -65,6 +65,22 @@ describe('a node that dies', () => {
     await close(fencer);
   });
 
+  it('and is not proven off keeps saying what is missing while its ladder is worked again', async () => {
+    const { clock, fencer, bmcs, crash, until, actions, close } = await cluster(['h1', 'h2', 'h3']);
+    const bmc = bmcs.get('h1');
+    if (bmc !== undefined) bmc.mode = 'hung';
+    await crash('h1');
+    await until(fencer, S.UNCERTAIN);
+    const seen = new Map<FenceActionState, Set<string>>();
+    for (let ms = 0; ms < 120_000; ms += 250) {
+      await clock.advance(250);
+      for (const { state, detail } of await actions(fencer)) seen.set(state, (seen.get(state) ?? new Set()).add(detail));
+    }
+    expect([...seen.keys()].sort()).toEqual([S.RUNNING, S.UNCERTAIN]);
+    for (const detail of [...seen.values()].flatMap((details) => [...details])) expect(detail).toContain('no watchdog is armed');
+    await close(fencer);
+  });
+
   it('whose BMC comes back later is proven then', async () => {
     const { clock, fencer, bmcs, crash, until, close } = await cluster(['h1', 'h2', 'h3']);
     const bmc = bmcs.get('h1');

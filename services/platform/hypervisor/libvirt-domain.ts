@@ -33,7 +33,7 @@ type Defined = Pick<Domain, 'name' | 'placementEpoch' | 'maxMemoryBytes' | 'vcpu
  * How long a domain that does not run is listed from what was read of it, while no event tells of it. Some changes, such
  * as a virsh metadata of somebody's own, have no event that is listened to.
  */
-const FRESH_MS = 60_000;
+const FRESH_MS = 5 * 60_000;
 
 interface Known {
   xml: string;

@@ -13,6 +13,13 @@ const WAIT_GRACE_MS = 5_000;
 const TROUBLE = { firstMs: 100, mostMs: 5_000 };
 const IDLE = { firstMs: 10, mostMs: 1_000 };
 
+/**
+ * A long listing is not asked for again at once: where many keys are written one after the other, as when all nodes of a
+ * cluster join, reading all of them after each write would cost their square. Below `FROM` nothing is paused.
+ */
+const GATHER_MS_PER_ENTRY = 0.1;
+const GATHER_FROM_MS = 10;
+
 export interface WatchEnv {
   clock: Clock;
   random: Random;
@@ -57,6 +64,8 @@ export async function* watchPrefix(
       shown = listing;
       idleAnswers = 0;
       yield listing;
+      const gatherMs = listing.entries.length * GATHER_MS_PER_ENTRY;
+      if (gatherMs >= GATHER_FROM_MS) await pause(clock, gatherMs, signal);
       continue;
     }
     const early = clock.nowMs() - askedAtMs < WAIT_MS / 2;

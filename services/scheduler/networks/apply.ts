@@ -5,6 +5,8 @@ import { networksOf } from './networks.js';
 
 /** Longer than a node takes to make all its bridges. */
 const APPLY_DEADLINE_MS = 30_000;
+/** Nodes that are told at a time: a new leader has all of them to tell. */
+const AT_ONCE = 32;
 const RECHECK_EVERY_MS = 5_000;
 const GATHER_MS = 250;
 /** A node that could not be told is told again after this. */
@@ -25,6 +27,7 @@ export class NetworkAssignments {
   readonly #telling = new Set<string>();
   /** When a node may be told again, by the monotonic clock; of those that did not take it. */
   readonly #notBefore = new Map<string, number>();
+  #pending = false;
 
   constructor(private readonly leading: Leading) {}
 
@@ -34,15 +37,8 @@ export class NetworkAssignments {
       this.#tellAll();
     };
     networks.onChange(tellAll);
-    // Figures of some node change all the time: all that came together is looked at once.
-    let pending = false;
     nodes.onChange(() => {
-      if (pending) return;
-      pending = true;
-      env.clock.after(GATHER_MS, () => {
-        pending = false;
-        tellAll();
-      });
+      this.#tellSoon();
     });
     const recheck = (): void => {
       if (term.ended.aborted) return;
@@ -52,12 +48,23 @@ export class NetworkAssignments {
     recheck();
   }
 
+  /** Figures of some node change all the time: all that came together is looked at once. */
+  #tellSoon(): void {
+    if (this.#pending) return;
+    this.#pending = true;
+    this.leading.env.clock.after(GATHER_MS, () => {
+      this.#pending = false;
+      this.#tellAll();
+    });
+  }
+
   #tellAll(): void {
     if (this.leading.term.ended.aborted) return;
     const version = networksOf(this.leading)
       .map(({ name, etag }) => `${name}@${etag}`)
       .join(' ');
     for (const { name, connected, record } of this.leading.nodes.nodes()) {
+      if (this.#telling.size >= AT_ONCE) return;
       const known = this.#acknowledged.get(name);
       const isCurrent = known?.incarnation === record.incarnation && known.version === version;
       const isLater = (this.#notBefore.get(name) ?? 0) > this.leading.env.clock.nowMs();
@@ -80,5 +87,7 @@ export class NetworkAssignments {
     } finally {
       this.#telling.delete(node);
     }
+    // What did not fit among those told at once.
+    this.#tellSoon();
   }
 }

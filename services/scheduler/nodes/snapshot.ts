@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { MigrationState } from '@lockstep/sdk/v1';
+import { MigrationState, type Vm } from '@lockstep/sdk/v1';
 import { isTerminal } from '../../core/migration/transitions.js';
 import { countVms } from '../../core/placement/count.js';
 import {
@@ -22,7 +22,7 @@ export function snapshotOf(leading: Leading): PlacementSnapshot {
   return {
     nodes: views.map((view) => nodeOf(leading, view)),
     ...countVms({
-      records: leading.vms.all().map(({ record }) => record),
+      records: [...leading.vms.all().map(({ record }) => record), ...beingDefined(leading)],
       reports: new Map(views.map(({ name, report }) => [name, report?.vms.values() ?? []])),
       moves: moves(leading),
     }),
@@ -60,6 +60,11 @@ export function capacityOf({ report }: NodeView): NodeCapacity | undefined {
     cpus: cpu.total,
     load: cpu.load,
   };
+}
+
+/** VMs of which there is no record so far. */
+function beingDefined({ defining, vms }: Leading): Vm[] {
+  return [...defining].filter(({ id }) => vms.get(id) === undefined);
 }
 
 /** Open moves, until the placement names the target. One by shutdown keeps its room at the source as the way back. */

@@ -16,13 +16,18 @@ export function nodesNow(leading: Leading): Node[] {
   return leading.nodes.nodes().map((view) => nodeOf(leading, view, usage.get(view.name)));
 }
 
-export function nodeNow(leading: Leading, name: string): Node | undefined {
-  return nodesNow(leading).find((node) => node.name === name);
+/** One node after the other as they are at this moment; what VMs take of all of them is counted once. */
+export function lookAtNodes(leading: Leading): (name: string) => Node | undefined {
+  const usage = usageOf(snapshotOf(leading));
+  return (name) => {
+    const view = leading.nodes.node(name);
+    return view === undefined ? undefined : nodeOf(leading, view, usage.get(name));
+  };
 }
 
 /** One node and the VMs its agent reports. Fails with NODE_NOT_FOUND. */
 export function findNode(leading: Leading, name: string): GetNodeResponse {
-  const node = nodeNow(leading, name);
+  const node = lookAtNodes(leading)(name);
   if (node === undefined) throw new LockstepError('NODE_NOT_FOUND', `there is no node ${name}`, { node: name });
   const vms = [...(leading.nodes.node(name)?.report?.vms.values() ?? [])];
   return GetNodeResponse.create({ node, vms: vms.sort((a, b) => (a.name < b.name ? -1 : 1)) });

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-import { VmDesired, VmRecovery, type Vm, type VmSpec } from '@lockstep/sdk/v1';
+import { EventSeverity, VmDesired, VmRecovery, type Vm, type VmSpec } from '@lockstep/sdk/v1';
 import { LockstepError } from '../../core/errors/catalogue.js';
 import { explain } from '../../core/placement/place.js';
+import { subjects } from '../../membership/events.js';
 import type { Logger } from '../../platform/log/log.js';
 import { retryLost } from '../../membership/ledger.js';
 import { decide } from '../nodes/choose.js';
 import type { Leading } from '../term.js';
 import { writeVm } from '../vms/lifecycle.js';
+import { waitForTarget } from './no-target.js';
 import { proofOf, type Proof } from './proof.js';
 import type { StorageLocks } from './storage-locks.js';
 
@@ -24,32 +26,34 @@ export async function rehome(leading: Leading, vmId: string, locks: StorageLocks
     if (spec === undefined) throw new LockstepError('INTERNAL', `${String(name)} has no spec`);
     const decision = decide(leading, spec, { vmId, source: placement.node });
     if (decision.node === undefined) {
-      const why = explain(decision);
-      if (leading.noTarget.get(vmId) !== why) log.warn(`no node can take ${stored.record.name}: ${why}`);
-      leading.noTarget.set(vmId, why);
+      waitForTarget(leading, stored.record, explain(decision), log);
       return;
     }
     leading.noTarget.delete(vmId);
     // Asked again when they are.
     if (!locks.areReleased(stored.record, proof, decision.node)) return;
     const epoch = placement.lastEpoch + 1n;
-    const change = {
+    const change: Partial<Vm> = {
       placement: { ...placement, node: decision.node, epoch, lastEpoch: epoch },
       ...(staysOff(desired, spec) ? stoppedFor(leading, proof, stored.record) : {}),
     };
+    const message = toldBy(stored.record, proof, decision.node, change.desired ?? stored.record.desired);
+    const told = leading.events.step({ severity: EventSeverity.WARNING, reason: 'VM_RECOVERED', message, subject: subjects.vm(vmId) });
     leading.rehoming.set(vmId, decision.node);
     try {
       await leading.env.points('scheduler/recovery/placing');
-      await writeVm(leading, stored, change, [proof.holds]);
+      await writeVm(leading, stored, change, [proof.holds, told]);
     } finally {
       leading.rehoming.delete(vmId);
     }
     await leading.env.points('scheduler/recovery/placed');
-    log.ok(`${stored.record.name} goes from ${proof.node}, which is proven off, to ${decision.node}`, {
-      vm: vmId,
-      fenceActionId: proof.fenceActionId,
-    });
+    log.ok(message, { vm: vmId, fenceActionId: proof.fenceActionId });
   });
+}
+
+function toldBy({ name }: Vm, { node, fenceActionId }: Proof, target: string, desired: VmDesired): string {
+  const what = desired === VmDesired.RUNNING ? `is started on ${target}` : `belongs to ${target} now and stays off`;
+  return `${name} ${what}: ${node} is proven off by ${fenceActionId}`;
 }
 
 function staysOff(desired: VmDesired | undefined, { recovery }: VmSpec): boolean {

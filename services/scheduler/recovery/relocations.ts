@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-import { VmDesired, VmState, type Vm, type VmReport, type VmTrouble } from '@lockstep/sdk/v1';
+import { EventSeverity, VmDesired, VmState, type Vm, type VmReport, type VmTrouble } from '@lockstep/sdk/v1';
 import { explain } from '../../core/placement/place.js';
 import type { Stored } from '../../core/records/codec.js';
+import { subjects } from '../../membership/events.js';
 import type { Logger } from '../../platform/log/log.js';
 import { decide } from '../nodes/choose.js';
 import type { Leading } from '../term.js';
 import { leftAlone } from '../vms/left-alone.js';
 import { leaveNode, writeVm } from '../vms/lifecycle.js';
+import { waitForTarget } from './no-target.js';
 
 const RECHECK_EVERY_MS = 5_000;
 const AT_ONCE = 4;
@@ -98,23 +100,28 @@ export class Relocations {
     if (decision.node === undefined) {
       const why = `${failed.detail}; ${explain(decision)}`;
       if (!others(avoid)) await this.giveUp(stored, { relocations, nodes: tried, ...failed, detail: why });
-      else this.waitForTarget(record.id, why);
+      else this.waitForTarget(record, why);
       return;
     }
     await leaveNode(this.leading, record);
     await this.leading.env.points('scheduler/relocation/left');
     const epoch = placement.lastEpoch + 1n;
-    await writeVm(this.leading, stored, {
+    const message = `${record.name} goes from ${placement.node} to ${decision.node}: ${failed.detail}`;
+    const told = this.leading.events.step({
+      ...{ severity: EventSeverity.WARNING, reason: 'VM_RELOCATED', message, subject: subjects.vm(record.id) },
+    });
+    const change = {
       placement: { ...placement, node: decision.node, epoch, lastEpoch: epoch },
       trouble: this.troubleOf({ relocations: relocations + 1, nodes: avoid, ...failed }),
-    });
+    };
+    await writeVm(this.leading, stored, change, [told]);
     this.stopWaiting(record.id);
-    this.log.warn(`${record.name} goes to ${decision.node}: ${failed.detail}`);
+    this.log.warn(message, { vm: record.id });
   }
 
-  private waitForTarget(id: string, why: string): void {
-    this.leading.noTarget.set(id, why);
-    this.waiting.add(id);
+  private waitForTarget(vm: Vm, why: string): void {
+    waitForTarget(this.leading, vm, why, this.log);
+    this.waiting.add(vm.id);
   }
 
   private stopWaitingUnlessDue(id: string): void {
@@ -127,9 +134,14 @@ export class Relocations {
   }
 
   private async giveUp(stored: Stored<Vm>, trouble: Omit<VmTrouble, 'givenUp' | 'time'>): Promise<void> {
-    await writeVm(this.leading, stored, { trouble: { ...this.troubleOf(trouble), givenUp: true } });
-    this.stopWaiting(stored.record.id);
-    this.log.error(`${stored.record.name} is given up: ${trouble.detail}`);
+    const { id, name } = stored.record;
+    const message = `${name} is given up: ${trouble.detail}; try again with: lockstep vm start ${name}`;
+    const told = this.leading.events.step({
+      ...{ severity: EventSeverity.ERROR, reason: trouble.reason, message, subject: subjects.vm(id) },
+    });
+    await writeVm(this.leading, stored, { trouble: { ...this.troubleOf(trouble), givenUp: true } }, [told]);
+    this.stopWaiting(id);
+    this.log.error(message, { vm: id });
   }
 
   private troubleOf(trouble: Omit<VmTrouble, 'givenUp' | 'time'>): VmTrouble {

@@ -73,7 +73,7 @@ export class StorageLocks {
 
   /** Never rejects. */
   private async work(vm: Vm, proof: Proof, release: Release, helper: string): Promise<void> {
-    const { storageHeld, env, term } = this.leading;
+    const { storageHeld, env, term, events } = this.leading;
     try {
       await releaseStorageLocks(this.leading, vm, proof, helper);
       release.state = 'done';
@@ -86,6 +86,10 @@ export class StorageLocks {
       const why = heldBy(error, helper);
       if (storageHeld.get(vm.id)?.detail !== why.detail) this.log.warn(`${vm.name} waits: ${why.detail}`, { vm: vm.id });
       if (this.releases.get(vm.id) === release) storageHeld.set(vm.id, why);
+      if (release.failures === 1 && !term.ended.aborted) {
+        const message = `${vm.name} waits: ${why.detail}`;
+        void events.emit({ severity: EventSeverity.ERROR, reason: why.reason, message, subject: subjects.vm(vm.id) });
+      }
       env.clock.after(pauseMs, this.onChange);
     }
     if (!term.ended.aborted) this.onChange();

@@ -22,15 +22,18 @@ export async function defineVm(leading: Leading, request: DefineVmRequest): Prom
   const vm = plan(leading, request);
   refuseTaken(leading, vm);
   if (request.validateOnly) return vm;
-  const { lastEpoch, holds } = await lastEpochOf(leading, vm.id);
+  // Between the choice of its home and the write no other VM slips into the same room.
+  const atItsHome = placed(vm, 0n);
+  leading.defining.add(atItsHome);
   try {
-    return await writeNewVm(leading, placed(vm, lastEpoch + 1n), [
-      ...holds,
-      ...noteRequest(request.requestId, keys.vm(vm.id)),
-    ]);
+    const { lastEpoch, holds } = await lastEpochOf(leading, vm.id);
+    const steps = [...holds, ...noteRequest(request.requestId, keys.vm(vm.id))];
+    return await writeNewVm(leading, placed(vm, lastEpoch + 1n), steps);
   } catch (error) {
     if (!(error instanceof LostTransaction)) throw error;
     return (await earlierResult(leading.env, request.requestId, VMS)) ?? taken(vm, error);
+  } finally {
+    leading.defining.delete(atItsHome);
   }
 }
 

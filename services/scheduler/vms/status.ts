@@ -41,7 +41,7 @@ function statusOf(leading: Leading, vm: Vm): VmStatus {
   if (storageHeld !== undefined && vm.desired === VmDesired.RUNNING) {
     return { ...base, state: VmState.WAITING_TARGET, ...storageHeld };
   }
-  const away = node === undefined ? undefined : ofAwayNode(leading, vm, node);
+  const away = node === undefined ? undefined : ofAwayNode(leading, vm, node, base.state);
   if (away !== undefined) return { ...base, ...away };
   if (node?.connected !== true) {
     return {
@@ -58,9 +58,10 @@ function statusOf(leading: Leading, vm: Vm): VmStatus {
 
 /** What is known of a VM whose node is proven off, has left in order, or has lost its lease; undefined: none of these. */
 function ofAwayNode(
-  { nodes }: Leading,
+  { nodes, silentAgents }: Leading,
   { desired }: Vm,
   { name, record, connected, session }: NodeView,
+  last: VmState,
 ): Pick<VmStatus, 'state' | 'reason' | 'detail'> | undefined {
   const wanted = desired === VmDesired.RUNNING;
   if (record.fencedBy !== '') {
@@ -72,6 +73,10 @@ function ofAwayNode(
     return { state: VmState.FROZEN, reason: 'NODE_LEAVING', detail: `${name} went down in order; it waits for its return` };
   }
   if (!nodes.loaded() || session !== undefined) return undefined;
+  if (silentAgents.has(name)) {
+    const detail = `the agent of ${name} is silent, and its host lives; the VM was last ${stateName(last)}, and nobody is fenced for this`;
+    return { state: VmState.UNKNOWN, reason: 'NODE_UNREACHABLE', detail };
+  }
   const detail = `${name} is silent; it waits for the proof that this host is off`;
   return { state: VmState.WAITING_FENCE, reason: 'NODE_UNREACHABLE', detail };
 }

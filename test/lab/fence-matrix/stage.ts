@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A host that dies, as the matrix, the shows and the benchmark let it die, and how it comes back.
 import { randomBytes, randomUUID } from 'node:crypto';
-import { existsSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { FenceActionState, LeaderRole, NodeJudgement, VmState, type FenceAction, type NodeEvidence, type VmSpec } from '@lockstep/sdk';
 import {
   awaitPart,
@@ -13,6 +13,7 @@ import {
   guestXml,
   hostNamed,
   isBooted,
+  isGone,
   isPoweredOn,
   killPart,
   lockedDisk,
@@ -165,7 +166,7 @@ export async function guestProcesses(pids: readonly number[], guest: string): Pr
     .filter((pid) => pids.includes(pid));
 }
 
-export const isAlive = (pid: number): boolean => existsSync(`/proc/${pid}`);
+export const isAlive = (pid: number): boolean => !isGone(pid);
 
 /** All is as it should be: leaders, nodes ready and alive, no action open. */
 export async function healthy(cluster: Cluster): Promise<void> {

@@ -3,10 +3,11 @@ import { randomUUID } from 'node:crypto';
 import { ArmResponse, DisarmMode, DisarmResponse, Fenceability, FenceActionState, type FenceAction } from '@lockstep/sdk/v1';
 import { Option, type Command } from 'commander';
 import { countArgument, nameArgument, timeoutOption } from '../arguments.js';
-import { CommandError, ExitCode, usageError } from '../exit.js';
+import { CommandError, ExitCode } from '../exit.js';
 import { evidenceView, fenceActionView, fenceAttemptView } from '../output/views/fence.js';
 import { allPages } from '../pages.js';
 import { present } from '../present.js';
+import { retyped } from '../retyped.js';
 import { withCluster } from '../run.js';
 import type { Terminal } from '../terminal.js';
 
@@ -97,7 +98,8 @@ function addActCommands(fence: Command, terminal: Terminal): void {
     .requiredOption('--reason <text>', 'how you know, for the record', nameArgument)
     .option('--confirm <node>', "the node's name again; asked for where it is not given", nameArgument)
     .action(async (node: string, { reason, confirm }: Reasoned & { confirm?: string }, command: Command) => {
-      const confirmNode = confirm ?? (await retyped(terminal, node));
+      const danger = `If ${node} still runs, its disks will be written to from two hosts.`;
+      const confirmNode = confirm ?? (await retyped(terminal, danger));
       await withCluster(terminal, command, async ({ cluster, printer }) => {
         const answer = await (await cluster.fencer()).acknowledgeDead({ node, confirmNode, reason });
         printer.row(fenceActionView, present(answer.fenceAction, 'fence action'));
@@ -115,13 +117,6 @@ function addActCommands(fence: Command, terminal: Terminal): void {
         printer.row(fenceActionView, present(answer.fenceAction, 'fence action'));
       });
     });
-}
-
-/** Typing it again is what keeps a person from naming the wrong one. */
-async function retyped(terminal: Terminal, node: string): Promise<string> {
-  if (!terminal.canAsk) throw usageError('CONFIRM_MISSING', 'give --confirm with the name of the node again');
-  const danger = `If ${node} still runs, its disks will be written to from two hosts.`;
-  return (await terminal.ask(`${danger} Type its name again: `)).trim();
 }
 
 const MODES = { freeze: DisarmMode.FREEZE, ignore: DisarmMode.IGNORE } as const;

@@ -120,7 +120,7 @@ function factsOf(node: Node, page: Page): string {
       ['Not ready', node.notReadyReason],
       ['Fenced by', node.fencedBy],
       ['Fencing', fenceabilityOf(node), colourOfState(fenceabilityOf(node))],
-      ['Not fenceable', node.fenceabilityDetail],
+      ['  why', node.fenceabilityDetail],
       ['Address', node.address],
       ['Host UUID', node.hostUuid],
       ['Incarnation', node.incarnation.toString()],
