@@ -30,10 +30,11 @@ const assigned = (gib: bigint): VmNotes => ({
   assignment: { desired: 2, placementEpoch: 1n, memoryBytes: gib * GIB, vcpus: Number(gib) },
 });
 
-const HUGEPAGES = { hugepagesTotalBytes: 8n * GIB, hugepagesFreeBytes: 3n * GIB };
+const POOLS = [{ pageBytes: 2n ** 21n, totalBytes: 8n * GIB, freeBytes: 3n * GIB, isDefault: true }];
+const HUGEPAGES = { hugepagesTotalBytes: 8n * GIB, hugepagesFreeBytes: 3n * GIB, hugepagePools: POOLS };
 
 function gib(domains: Domain[], notes: Record<string, VmNotes> = {}) {
-  const host = { totalBytes: 64n * GIB, freeBytes: 10n * GIB, availableBytes: 40n * GIB, ...HUGEPAGES };
+  const host = { totalBytes: 64n * GIB, freeBytes: 10n * GIB, availableBytes: 40n * GIB, hugepagePools: POOLS };
   const { memory } = nodeFigures({ domains, notes: new Map(Object.entries(notes)), host, cpus: 8, load: 0 });
   return [memory.allocatedBytes / GIB, memory.provisionedBytes / GIB, memory.promisedBytes / GIB].map(Number);
 }
@@ -55,24 +56,39 @@ describe('the figures of a node: allocated, provisioned, promised', () => {
   });
 
   it('takes used memory from what is available: the page cache is no use', () => {
-    const host = { totalBytes: 64n * GIB, freeBytes: 10n * GIB, availableBytes: 40n * GIB, ...HUGEPAGES };
+    const host = { totalBytes: 64n * GIB, freeBytes: 10n * GIB, availableBytes: 40n * GIB, hugepagePools: POOLS };
     const { memory } = nodeFigures({ domains: [], notes: new Map(), host, cpus: 8, load: 0 });
     expect(memory).toMatchObject({ totalBytes: 64n * GIB, usedBytes: 24n * GIB, freeBytes: 10n * GIB, ...HUGEPAGES });
   });
 
+  const memory = {
+    totalBytes: 8n * GIB,
+    usedBytes: 0n,
+    freeBytes: 0n,
+    availableBytes: 0n,
+    allocatedBytes: 4n * GIB,
+    provisionedBytes: 0n,
+    promisedBytes: 2n * GIB,
+    hugepagesTotalBytes: 0n,
+    hugepagesFreeBytes: 0n,
+    hugepagePools: [],
+  };
+
   it('says what is missing', () => {
-    const memory = {
-      totalBytes: 8n * GIB,
-      usedBytes: 0n,
-      freeBytes: 0n,
-      availableBytes: 0n,
-      allocatedBytes: 4n * GIB,
-      provisionedBytes: 0n,
-      promisedBytes: 2n * GIB,
-      ...HUGEPAGES,
-    };
-    expect(memoryRefusal(memory, 2n * GIB, 0n)).toBeUndefined();
-    expect(memoryRefusal(memory, 2n * GIB, 1n)).toMatch(/needs 2048 MiB of memory, has 2047 MiB/);
-    expect(memoryRefusal({ ...memory, promisedBytes: 9n * GIB }, 1n, 0n)).toMatch(/has 0 MiB/);
+    const need = { memoryBytes: 2n * GIB };
+    expect(memoryRefusal(memory, need, 0n)).toBeUndefined();
+    expect(memoryRefusal(memory, need, 1n)).toMatch(/needs 2048 MiB of memory, has 2047 MiB/);
+    expect(memoryRefusal({ ...memory, promisedBytes: 9n * GIB }, { memoryBytes: 1n }, 0n)).toMatch(/has 0 MiB/);
+  });
+
+  it('tells huge pages from other memory', () => {
+    const mixed = { ...memory, totalBytes: 14n * GIB, ...HUGEPAGES };
+    // 8 of 14 GiB are a pool of which 5 are taken, by guests that run or come: of the other 6 only 1 is.
+    expect(memoryRefusal(mixed, { memoryBytes: 5n * GIB }, 0n)).toBeUndefined();
+    expect(memoryRefusal(mixed, { memoryBytes: 6n * GIB }, 0n)).toMatch(/needs 6144 MiB of memory, has 5120 MiB .*huge pages 8192 MiB/);
+    const huge = (gib: bigint, pageBytes = 0n) => ({ memoryBytes: gib * GIB, hugepages: [{ pageBytes, bytes: gib * GIB }] });
+    expect(memoryRefusal(mixed, huge(3n), 6n * GIB)).toBeUndefined();
+    expect(memoryRefusal(mixed, huge(4n), 0n)).toBe('needs 4096 MiB of huge pages, has 3072 MiB free');
+    expect(memoryRefusal(mixed, huge(1n, GIB), 0n)).toBe('needs 1024 MiB of huge pages of 1 GiB, has 0 MiB free');
   });
 });

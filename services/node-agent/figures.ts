@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { NodeCpu, NodeMemory } from '@lockstep/sdk/v1';
+import type { HugepageMemory } from '../core/domain-xml/hugepages.js';
+import { formatBytes } from '../core/placement/bytes.js';
+import { ordinaryBytes, poolFor, poolsBytes, type MemorySize } from '../core/placement/hugepages.js';
 import type { Domain } from '../platform/hypervisor/hypervisor.js';
 import type { HostMemory } from '../platform/host/host.js';
 import { isActive, runsVcpus } from './domain-states.js';
@@ -50,16 +53,10 @@ export function nodeFigures({ domains, notes, host, cpus, load }: FiguresInput):
   }
   return {
     memory: {
-      totalBytes: host?.totalBytes ?? 0n,
-      // Not recomputed from free memory: the page cache is neither used nor free.
-      usedBytes: host === undefined ? 0n : host.totalBytes - host.availableBytes,
-      freeBytes: host?.freeBytes ?? 0n,
-      availableBytes: host?.availableBytes ?? 0n,
+      ...hostFigures(host),
       allocatedBytes: allocated.memoryBytes,
       provisionedBytes: provisioned.memoryBytes,
       promisedBytes: promised.memoryBytes,
-      hugepagesTotalBytes: host?.hugepagesTotalBytes ?? 0n,
-      hugepagesFreeBytes: host?.hugepagesFreeBytes ?? 0n,
     },
     cpu: { total: cpus, allocated: allocated.vcpus, provisioned: provisioned.vcpus, promised: promised.vcpus, load },
     vmsRunning,
@@ -67,13 +64,43 @@ export function nodeFigures({ domains, notes, host, cpus, load }: FiguresInput):
   };
 }
 
+/** What the host itself has, whatever its VMs take. */
+export function hostFigures(
+  host: HostMemory | undefined,
+): Omit<NodeMemory, 'allocatedBytes' | 'provisionedBytes' | 'promisedBytes'> {
+  const pools = host?.hugepagePools ?? [];
+  return {
+    totalBytes: host?.totalBytes ?? 0n,
+    // Not recomputed from free memory: the page cache is neither used nor free.
+    usedBytes: host === undefined ? 0n : host.totalBytes - host.availableBytes,
+    freeBytes: host?.freeBytes ?? 0n,
+    availableBytes: host?.availableBytes ?? 0n,
+    hugepagesTotalBytes: poolsBytes(pools),
+    hugepagesFreeBytes: pools.reduce((sum, { freeBytes }) => sum + freeBytes, 0n),
+    hugepagePools: pools,
+  };
+}
+
 /** Why a guest does not fit into this node's memory now; undefined where it does. */
-export function memoryRefusal(memory: NodeMemory, needBytes: bigint, reserveBytes: bigint): string | undefined {
-  const takenBytes = memory.allocatedBytes + memory.promisedBytes + reserveBytes;
+export function memoryRefusal(memory: NodeMemory, need: MemorySize, reserveBytes: bigint): string | undefined {
+  for (const part of need.hugepages ?? []) {
+    const freeBytes = poolFor(memory.hugepagePools, part)?.freeBytes ?? 0n;
+    if (part.bytes > freeBytes) return `needs ${mib(part.bytes)} of ${pagesOf(part)}, has ${mib(freeBytes)} free`;
+  }
+  const needBytes = ordinaryBytes(need);
+  // Whatever holds huge pages takes no ordinary memory for that.
+  const inPools = memory.hugepagesTotalBytes - memory.hugepagesFreeBytes;
+  const ordinary = memory.allocatedBytes + memory.promisedBytes - inPools;
+  const takenBytes = (ordinary > 0n ? ordinary : 0n) + reserveBytes + memory.hugepagesTotalBytes;
   const leftBytes = memory.totalBytes > takenBytes ? memory.totalBytes - takenBytes : 0n;
   if (needBytes <= leftBytes) return undefined;
-  const parts = `total ${mib(memory.totalBytes)}, allocated ${mib(memory.allocatedBytes)}, promised ${mib(memory.promisedBytes)}, reserve ${mib(reserveBytes)}`;
+  const pools = memory.hugepagesTotalBytes === 0n ? '' : `, huge pages ${mib(memory.hugepagesTotalBytes)}`;
+  const parts = `total ${mib(memory.totalBytes)}, allocated ${mib(memory.allocatedBytes)}, promised ${mib(memory.promisedBytes)}, reserve ${mib(reserveBytes)}${pools}`;
   return `needs ${mib(needBytes)} of memory, has ${mib(leftBytes)} (${parts})`;
+}
+
+function pagesOf({ pageBytes }: HugepageMemory): string {
+  return pageBytes === 0n ? 'huge pages' : `huge pages of ${formatBytes(pageBytes)}`;
 }
 
 function isPromise(domain: Domain, notes: Readonly<VmNotes> | undefined): boolean {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { withDeadline } from '../platform/clock/clock.js';
-import { memoryRefusal } from './figures.js';
+import { hostFigures, memoryRefusal } from './figures.js';
 import type { RoomCheck } from './migration/target.js';
 import type { NodeNetworks } from './networks.js';
 import type { AgentParts } from './parts.js';
@@ -18,10 +18,10 @@ export function createRoomCheck(
   { view, networks, leaderWatches }: { view: NodeView; networks: NodeNetworks; leaderWatches: () => boolean },
 ): RoomCheck {
   return {
-    async refusal(needBytes) {
+    async refusal(need) {
       const { memory } = view.figures();
       const host = await withDeadline(env.clock, { what: 'host memory', limitMs: HOST_LIMIT_MS }, () => env.host.memory());
-      return memoryRefusal({ ...memory, totalBytes: host.totalBytes }, needBytes, config.memoryReserveBytes ?? 0n);
+      return memoryRefusal({ ...memory, ...hostFigures(host) }, need, config.memoryReserveBytes ?? 0n);
     },
     bridgesRefusal: (domainXml) => networks.refusal(domainXml),
     keepsVotes: leaderWatches,

@@ -35,12 +35,28 @@ export function quoted(text: string): string {
   return JSON.stringify(text.length > limit ? `${text.slice(0, limit)}…` : text);
 }
 
+/** A definition is asked several things in one order, and the same one again and again: the last few are kept. */
+const MOST_KEPT = 32;
+const MOST_KEPT_LENGTH = 16 * 1024;
+const kept = new Map<string, DomainDocument>();
+
 /**
  * Reads a document whose root is `<domain>`. What could cost more than its size or could be read differently by
  * libvirt (document types, entities, other encodings, control characters) is refused before it is parsed; any warning
  * of the parser is a refusal. Throws INVALID_DOMAIN_XML or DOMAIN_XML_TOO_LARGE.
  */
 export function parseDocument(text: string): DomainDocument {
+  const known = kept.get(text);
+  if (known !== undefined) return known;
+  const document = readDocument(text);
+  if (text.length > MOST_KEPT_LENGTH) return document;
+  const [oldest] = kept.keys();
+  if (oldest !== undefined && kept.size >= MOST_KEPT) kept.delete(oldest);
+  kept.set(text, document);
+  return document;
+}
+
+function readDocument(text: string): DomainDocument {
   checkSize(text);
   checkCharacters(text);
   const spans = elementSpans(text, { maxDepth: MAX_DEPTH, maxAttributes: MAX_ATTRIBUTES_PER_ELEMENT });

@@ -30,13 +30,13 @@ describe('parseDomainXml', () => {
   <qemu:commandline><qemu:arg value='-foo > bar'/></qemu:commandline>
 </domain>`;
     expect(parseDomainXml(xml)).toEqual({
-      name: 'web & db', uuid: UUID, memoryBytes: 2n ** 31n, vcpus: 4, placementEpoch: 7n,
+      name: 'web & db', uuid: UUID, memoryBytes: 2n ** 31n, hugepages: [], vcpus: 4, placementEpoch: 7n,
     });
   });
 
   it('has defaults where libvirt has them', () => {
     expect(parseDomainXml(domain(MINIMAL))).toEqual({
-      name: 'web', uuid: undefined, memoryBytes: 1024n * 1024n, vcpus: 1, placementEpoch: undefined,
+      name: 'web', uuid: undefined, memoryBytes: 1024n * 1024n, hugepages: [], vcpus: 1, placementEpoch: undefined,
     });
   });
 
@@ -46,6 +46,32 @@ describe('parseDomainXml', () => {
     expect(memory("<maxMemory slots='4' unit='GiB'>8</maxMemory><memory>1024</memory>")).toBe(2n ** 33n);
     expect(memory(`<memory>1024</memory>${numa}`)).toBe(2n ** 32n);
     expect(memory(numa)).toBe(2n ** 32n);
+  });
+
+  const GIB = 2n ** 30n;
+  const MIB2 = 2n ** 21n;
+  const cells = "<cpu><numa><cell id='0' memory='1' unit='GiB'/><cell id='1' memory='2' unit='GiB'/></numa></cpu>";
+  it.each([
+    ['none', '<memory unit="GiB">4</memory>', []],
+    ['other backing', '<memory unit="GiB">4</memory><memoryBacking><locked/></memoryBacking>', []],
+    ['the default size', '<memory unit="GiB">4</memory><memoryBacking><hugepages/></memoryBacking>', [[0n, 4n * GIB]]],
+    ['a size in KiB', '<memory unit="GiB">4</memory><memoryBacking><hugepages><page size="2048"/></hugepages></memoryBacking>',
+      [[MIB2, 4n * GIB]]],
+    ['a size with its unit, in whole pages',
+      '<memory unit="MiB">1500</memory><memoryBacking><hugepages><page size="1" unit="G"/></hugepages></memoryBacking>',
+      [[GIB, 2n * GIB]]],
+    ['what may be plugged in', `<maxMemory slots="4" unit="GiB">8</maxMemory>${cells}<memoryBacking><hugepages/></memoryBacking>`,
+      [[0n, 8n * GIB]]],
+    ['one cell of two', `${cells}<memoryBacking><hugepages><page size="2048" nodeset="1"/></hugepages></memoryBacking>`,
+      [[MIB2, 2n * GIB]]],
+    ['a size for each cell',
+      `${cells}<memoryBacking><hugepages><page size="1" unit="GiB"/><page size="2048" nodeset="0-3,^1"/></hugepages></memoryBacking>`,
+      [[MIB2, GIB], [GIB, 2n * GIB]]],
+    ['ordinary pages by their size',
+      '<memory unit="GiB">4</memory><memoryBacking><hugepages><page size="4" unit="KiB"/></hugepages></memoryBacking>', []],
+  ] as const)('reads huge pages: %s', (_what, inner, expected) => {
+    const { hugepages } = parseDomainXml(domain(`<name>a</name>${inner}`));
+    expect(hugepages.map(({ pageBytes, bytes }) => [pageBytes, bytes])).toEqual(expected);
   });
 
   const unit = (attribute: string): string => domain(`<name>a</name><memory unit='${attribute}'>1</memory>`);
@@ -103,6 +129,8 @@ describe('parseDomainXml', () => {
     ['half a number', domain('<name>a</name><memory>1.5</memory>'), '/domain/memory', /"1.5"/],
     ['memory beyond 64 bits', domain('<name>a</name><memory unit="EiB">8</memory>'), '/domain/memory', /8 EiB/],
     ['an unknown unit', unit('GiBi'), '/domain/memory/@unit', /"GiBi"/],
+    ['huge pages without a size', domain(`${MINIMAL}<memoryBacking><hugepages><page/></hugepages></memoryBacking>`),
+      '/domain/memoryBacking/hugepages/page/@size', /""/],
     ['two memories', domain(`${MINIMAL}<memory>1</memory>`), '/domain/memory', /2 elements/],
     ['zero vcpus', domain(`${MINIMAL}<vcpu>0</vcpu>`), '/domain/vcpu', /"0"/],
     ['too many vcpus', domain(`${MINIMAL}<vcpu>70000</vcpu>`), '/domain/vcpu', /"70000"/],

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Element } from '@xmldom/xmldom';
-import { childElements, invalidXml, onlyChild, parseDocument, quoted } from './document.js';
+import { invalidXml, onlyChild, parseDocument, quoted } from './document.js';
 import { readPlacementEpoch } from './epoch.js';
-import { unitBytes } from './memory-size.js';
+import { hugepagesOf, type HugepageMemory } from './hugepages.js';
+import { scaled } from './memory-size.js';
+import { numaCells, type NumaCell } from './numa-cells.js';
 
 /** What Lockstep itself reads from a domain's definition; everything else is libvirt's affair. */
 export interface DomainSummary {
@@ -13,6 +15,8 @@ export interface DomainSummary {
   memoryBytes: bigint;
   /** The most that the guest can come to use. */
   vcpus: number;
+  /** What of its memory it takes from the host's huge pages, one entry for each size. */
+  hugepages: readonly HugepageMemory[];
   /** Undefined: the domain carries none, so it is not ours. */
   placementEpoch: bigint | undefined;
 }
@@ -20,10 +24,13 @@ export interface DomainSummary {
 /** Reads a domain's definition. Throws INVALID_DOMAIN_XML or DOMAIN_XML_TOO_LARGE, naming the element. */
 export function parseDomainXml(text: string): DomainSummary {
   const { root } = parseDocument(text);
+  const cells = numaCells(root);
+  const memoryBytes = readMemory(root, cells);
   return {
     name: readName(root),
     uuid: readUuid(root),
-    memoryBytes: readMemory(root),
+    memoryBytes,
+    hugepages: hugepagesOf(root, memoryBytes, cells),
     vcpus: readVcpus(root),
     placementEpoch: readPlacementEpoch(root),
   };
@@ -48,8 +55,10 @@ function readUuid(root: Element): string | undefined {
   return uuid;
 }
 
-function readMemory(root: Element): bigint {
-  const sizes = [readSize(root, 'maxMemory'), readCells(root), readSize(root, 'memory')];
+function readMemory(root: Element, cells: readonly NumaCell[]): bigint {
+  // libvirt lets the sum of the NUMA cells stand in for `memory`, whatever that says.
+  const ofCells = cells.length === 0 ? undefined : cells.reduce((sum, { bytes }) => sum + bytes, 0n);
+  const sizes = [readSize(root, 'maxMemory'), ofCells, readSize(root, 'memory')];
   const memoryBytes = sizes.find((size) => size !== undefined);
   if (memoryBytes === undefined) throw invalidXml('/domain/memory', 'none', "the guest's memory");
   return memoryBytes;
@@ -59,36 +68,6 @@ function readSize(root: Element, name: 'memory' | 'maxMemory'): bigint | undefin
   const path = `/domain/${name}`;
   const element = onlyChild(root, name, path);
   return element === undefined ? undefined : scaled(element.textContent ?? '', element.getAttribute('unit'), path);
-}
-
-/** libvirt lets the sum of the NUMA cells stand in for `memory`, whatever that says. */
-function readCells(root: Element): bigint | undefined {
-  const path = '/domain/cpu/numa/cell';
-  const cells = childElements(root, 'cpu')
-    .flatMap((cpu) => childElements(cpu, 'numa'))
-    .flatMap((numa) => childElements(numa, 'cell'))
-    .filter((cell) => cell.hasAttribute('memory'));
-  if (cells.length === 0) return undefined;
-  return cells.reduce(
-    (sum, cell) => sum + scaled(cell.getAttribute('memory') ?? '', cell.getAttribute('unit'), `${path}/@memory`),
-    0n,
-  );
-}
-
-/** libvirt keeps memory in KiB and in 64 bits; more than that cannot be meant. */
-const MOST_MEMORY_BYTES = 2n ** 63n;
-
-function scaled(number: string, unit: string | null, path: string): bigint {
-  // libvirt's own default; an empty attribute counts as none.
-  const scale = unitBytes(unit === null || unit === '' ? 'KiB' : unit);
-  if (scale === undefined) {
-    throw invalidXml(`${path}/@unit`, quoted(unit ?? ''), 'b, bytes, KB, k, KiB, MB, M, MiB … EB, E or EiB');
-  }
-  const want = 'a whole number above 0 and below 8 EiB';
-  if (!/^\s*\d{1,20}\s*$/.test(number)) throw invalidXml(path, quoted(number), want);
-  const bytes = BigInt(number.trim()) * scale;
-  if (bytes === 0n || bytes >= MOST_MEMORY_BYTES) throw invalidXml(path, `${String(bytes)} bytes`, want);
-  return bytes;
 }
 
 function readVcpus(root: Element): number {

@@ -7,7 +7,7 @@ const vm = (id: string, node: string) =>
   Vm.fromPartial({ id, spec: { memoryBytes: 100n, vcpus: 2 }, placement: { node, epoch: 1n } });
 const report = (vmId: string, running: boolean) =>
   VmReport.fromPartial({ vmId, running, memoryBytes: 77n, vcpus: 1 });
-const size = { memoryBytes: 100n, vcpus: 2 };
+const size = { memoryBytes: 100n, vcpus: 2, hugepages: [] };
 
 describe('counting VMs', () => {
   it('counts a VM where its placement is, whether or not its agent has it', () => {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Vm, VmReport } from '@lockstep/sdk/v1';
+import type { MemorySize } from './hugepages.js';
 import type { AssignedVm, PromisedVm } from './snapshot.js';
 
 /** Where VMs are to be found: on record, and by the word of agents. */
@@ -46,6 +47,6 @@ export function countVms({ records, reports, moves }: WhereVmsAre): { vms: Assig
   return { vms, promises };
 }
 
-function sizeOf({ spec }: Vm): { memoryBytes: bigint; vcpus: number } {
-  return { memoryBytes: spec?.memoryBytes ?? 0n, vcpus: spec?.vcpus ?? 0 };
+function sizeOf({ spec }: Vm): MemorySize & { vcpus: number } {
+  return { memoryBytes: spec?.memoryBytes ?? 0n, vcpus: spec?.vcpus ?? 0, hugepages: spec?.hugepages ?? [] };
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Reason } from '../errors/catalogue.js';
+import type { HugepageMemory } from '../domain-xml/hugepages.js';
 import { formatBytes } from './bytes.js';
+import { heldByOthers, leftInPool, NO_POOL_USE, ordinaryBytes, poolFor, poolsBytes, type HugepagePool } from './hugepages.js';
 import {
   memoryLimitBytes,
   unprovisionedBytes,
@@ -27,7 +29,7 @@ export interface FilterVerdict {
 
 /** One condition a node must meet. */
 export interface Filter {
-  name: 'ready' | 'not-source' | 'node-limit' | 'memory' | 'vcpus' | 'bridges';
+  name: 'ready' | 'not-source' | 'node-limit' | 'memory' | 'hugepages' | 'vcpus' | 'bridges';
   /** The reason to give where a node that was named by a person does not pass. */
   reason: Reason;
   judge: (input: FilterInput) => FilterVerdict;
@@ -61,6 +63,7 @@ export const FILTERS: readonly Filter[] = [
     },
   },
   { name: 'memory', reason: 'NO_FIT', judge: judgeMemory },
+  { name: 'hugepages', reason: 'NO_FIT', judge: judgeHugepages },
   { name: 'vcpus', reason: 'NO_FIT', judge: judgeVcpus },
   { name: 'bridges', reason: 'BRIDGE_MISSING', judge: judgeBridges },
 ];
@@ -69,14 +72,47 @@ const UNKNOWN: FilterVerdict = { passed: false, detail: 'its agent has not said 
 
 function judgeMemory({ node: { capacity }, usage, limits, request }: FilterInput): FilterVerdict {
   if (capacity === undefined) return UNKNOWN;
+  const needed = ordinaryBytes(request);
   const leftBytes = unprovisionedBytes(capacity, usage, limits);
-  const total = `${formatBytes(capacity.memoryTotalBytes)} × ${String(limits.memoryRatio)}`;
+  const inPools = poolsBytes(capacity.hugepagePools ?? []);
+  const all = formatBytes(capacity.memoryTotalBytes);
+  const ordinary = inPools === 0n ? all : `(${all} − ${formatBytes(inPools)} of huge pages)`;
+  const total = `${ordinary} × ${String(limits.memoryRatio)}`;
   const limit = `${formatBytes(memoryLimitBytes(capacity, limits))} (${total} − ${formatBytes(limits.memoryReserveBytes)})`;
-  const provisioned = `${formatBytes(usage.memoryProvisionedBytes)} provisioned`;
-  const promised = `${formatBytes(usage.memoryPromisedBytes)} promised`;
+  const provisioned = `${formatBytes(usage.ordinaryProvisionedBytes)} provisioned`;
+  const promised = `${formatBytes(usage.ordinaryPromisedBytes)} promised`;
   return {
-    passed: request.memoryBytes <= leftBytes,
-    detail: `needs ${formatBytes(request.memoryBytes)}, has ${formatBytes(leftBytes)} of ${limit}: ${provisioned}, ${promised}`,
+    // A node that has too much on it already still takes what needs none of that.
+    passed: needed <= leftBytes || needed === 0n,
+    detail: `needs ${formatBytes(needed)}, has ${formatBytes(leftBytes)} of ${limit}: ${provisioned}, ${promised}`,
+  };
+}
+
+/** Huge pages are never overcommitted: the kernel has them or has not. */
+function judgeHugepages({ node: { capacity }, usage, request: { hugepages = [] } }: FilterInput): FilterVerdict {
+  if (hugepages.length === 0) return { passed: true, detail: 'the VM asks for no huge pages' };
+  if (capacity === undefined) return UNKNOWN;
+  const verdicts = hugepages.map((needed) => judgePool(capacity.hugepagePools ?? [], usage, needed));
+  const failed = verdicts.filter(({ passed }) => !passed);
+  const told = failed.length === 0 ? verdicts : failed;
+  return { passed: failed.length === 0, detail: told.map(({ detail }) => detail).join('; ') };
+}
+
+function judgePool(pools: readonly HugepagePool[], usage: NodeUsage, needed: HugepageMemory): FilterVerdict {
+  const pool = poolFor(pools, needed);
+  const pages = needed.pageBytes === 0n ? 'the default size' : formatBytes(needed.pageBytes);
+  const needs = `needs ${formatBytes(needed.bytes)} in huge pages of ${pages}`;
+  if (pool === undefined) {
+    const had = pools.map(({ pageBytes }) => formatBytes(pageBytes)).join(', ');
+    return { passed: false, detail: `${needs}, has ${had === '' ? 'none at all' : `none but ${had}`}` };
+  }
+  const use = usage.pools.get(pool.pageBytes) ?? NO_POOL_USE;
+  const left = leftInPool(pool, use);
+  const taken = `${formatBytes(use.provisioned)} provisioned, ${formatBytes(use.promised)} promised`;
+  const others = `${formatBytes(heldByOthers(pool, use))} held by others`;
+  return {
+    passed: needed.bytes <= left,
+    detail: `${needs}, has ${formatBytes(left)} of ${formatBytes(pool.totalBytes)}: ${taken}, ${others}`,
   };
 }
 

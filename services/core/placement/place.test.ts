@@ -2,6 +2,8 @@
 import { Selector } from '@lockstep/sdk/v1';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { HugepageMemory } from '../domain-xml/hugepages.js';
+import type { HugepagePool } from './hugepages.js';
 import { explain, place, refusalOf } from './place.js';
 import type { AssignedVm, PlacementNode, PlacementRequest, PlacementSnapshot } from './snapshot.js';
 import { isOverprovisioned, limitsOf, selectorOf, unprovisionedBytes, usageOf } from './snapshot.js';
@@ -20,6 +22,17 @@ function node(name: string, memoryGiB = 16n, more: Partial<PlacementNode> = {}):
 
 function assigned(id: string, at: string, memoryGiB: bigint, running = true): AssignedVm {
   return { id, node: at, memoryBytes: memoryGiB * GiB, vcpus: 2, running };
+}
+
+/** Half of its memory is set aside as huge pages of 2 MiB. */
+function pooled(name: string, more: Partial<HugepagePool> = {}): PlacementNode {
+  const base = node(name);
+  const pool = { pageBytes: 2n ** 21n, totalBytes: 8n * GiB, freeBytes: 8n * GiB, isDefault: true, ...more };
+  return base.capacity === undefined ? base : { ...base, capacity: { ...base.capacity, hugepagePools: [pool] } };
+}
+
+function huge(gib: bigint, pageBytes = 2n ** 21n): HugepageMemory[] {
+  return [{ pageBytes, bytes: gib * GiB }];
 }
 
 function snapshot(more: Partial<PlacementSnapshot> = {}): PlacementSnapshot {
@@ -119,6 +132,17 @@ describe('the filters', () => {
     expect(refusalOf(candidate)).toMatchObject({ filter, reason });
   });
 
+  it('say of huge pages what was needed and what was there, by their size', () => {
+    const decision = place(snapshot({ nodes: [pooled('h1'), node('h2')] }), request({ hugepages: huge(9n), memoryBytes: 9n * GiB }));
+    expect(explain(decision)).toBe(
+      'h1: hugepages: needs 9 GiB in huge pages of 2 MiB, has 8 GiB of 8 GiB: 0 B provisioned, 0 B promised, 0 B held by others; ' +
+        'h2: hugepages: needs 9 GiB in huge pages of 2 MiB, has none at all',
+    );
+    const other = place(snapshot({ nodes: [pooled('h1')] }), request({ hugepages: huge(1n, GiB), memoryBytes: GiB }));
+    expect(explain(other)).toContain('needs 1 GiB in huge pages of 1 GiB, has none but 2 MiB');
+    expect(other.candidates[0] === undefined ? undefined : refusalOf(other.candidates[0])).toMatchObject({ reason: 'NO_FIT' });
+  });
+
   it('say what was needed and what was there', () => {
     const decision = place(
       snapshot({
@@ -154,6 +178,56 @@ describe('the filters', () => {
 
   it('give reasons where there is no node at all', () => {
     expect(explain(place(snapshot({ nodes: [] }), request()))).toBe('the cluster has no nodes');
+  });
+});
+
+describe('huge pages', () => {
+  it('are no room for a VM that asks for none', () => {
+    const decision = place(snapshot({ nodes: [pooled('h1')] }), request({ memoryBytes: 8n * GiB }));
+    expect(decision.node).toBeUndefined();
+    expect(explain(decision)).toBe(
+      'h1: memory: needs 8 GiB, has 7.5 GiB of 7.5 GiB ((16 GiB − 8 GiB of huge pages) × 1 − 512 MiB): 0 B provisioned, 0 B promised',
+    );
+    expect(place(snapshot({ nodes: [pooled('h1')] }), request({ memoryBytes: 7n * GiB })).node).toBe('h1');
+  });
+
+  it('leave the ordinary memory of their host to others', () => {
+    const full = [assigned('a', 'h1', 7n), { ...assigned('b', 'h1', 6n), hugepages: huge(6n) }];
+    const seen = snapshot({ nodes: [pooled('h1', { freeBytes: 2n * GiB })], vms: full });
+    expect(place(seen, request({ memoryBytes: 2n * GiB, hugepages: huge(2n) })).node).toBe('h1');
+    expect(place(seen, request({ memoryBytes: 3n * GiB, hugepages: huge(3n) })).node).toBeUndefined();
+    expect(place(seen, request({ memoryBytes: GiB / 2n })).node).toBe('h1');
+    expect(place(seen, request({ memoryBytes: GiB })).node).toBeUndefined();
+  });
+
+  it.each<[string, Partial<PlacementSnapshot>, bigint]>([
+    ['stopped VMs, and VMs on their way', {
+      vms: [{ ...assigned('a', 'h1', 3n, false), hugepages: huge(3n) }],
+      promises: [{ id: 'b', node: 'h1', memoryBytes: GiB, vcpus: 1, hugepages: huge(1n) }],
+    }, 4n],
+    ['a VM of the default size', { vms: [{ ...assigned('a', 'h1', 3n, false), hugepages: huge(3n, 0n) }] }, 5n],
+    ['a VM that runs, once', {
+      nodes: [pooled('h1', { freeBytes: 5n * GiB })],
+      vms: [{ ...assigned('a', 'h1', 3n), hugepages: huge(3n) }],
+    }, 5n],
+    ['a VM on its way, once, also when it has its pages', {
+      nodes: [pooled('h1', { freeBytes: 5n * GiB })],
+      promises: [{ id: 'b', node: 'h1', memoryBytes: 3n * GiB, vcpus: 1, hugepages: huge(3n) }],
+    }, 5n],
+    ['what others than VMs hold', { nodes: [pooled('h1', { freeBytes: 2n * GiB })] }, 2n],
+    ['VMs in pages of another size not', { vms: [{ ...assigned('a', 'h1', 3n), hugepages: huge(3n, GiB) }] }, 8n],
+  ])('are counted as taken by %s', (_what, more, leftGiB) => {
+    const seen = snapshot({ nodes: [pooled('h1')], ...more });
+    expect(place(seen, request({ memoryBytes: leftGiB * GiB, hugepages: huge(leftGiB) })).node).toBe('h1');
+    expect(place(seen, request({ memoryBytes: leftGiB * GiB, hugepages: huge(leftGiB + 1n) })).node).toBeUndefined();
+  });
+
+  it('are what the node of such a VM is chosen by', () => {
+    const nodes = [pooled('h1', { freeBytes: 3n * GiB }), pooled('h2', { freeBytes: 5n * GiB }), node('h3', 64n)];
+    const vms = [assigned('a', 'h2', 4n)];
+    const asked = { memoryBytes: 2n * GiB, hugepages: huge(2n) };
+    expect(place(snapshot({ nodes, vms }), request(asked)).node).toBe('h2');
+    expect(place(snapshot({ nodes, vms }), request({ ...asked, selector: Selector.MEMFREE })).node).toBe('h2');
   });
 });
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Selector } from '@lockstep/sdk/v1';
 import { FILTERS, type Filter, type FilterVerdict } from './filters.js';
+import { leftInPool, NO_POOL_USE, poolFor } from './hugepages.js';
 import {
   selectorOf,
   unprovisionedBytes,
   usageOf,
+  type NodeCapacity,
   type NodeUsage,
   type PlacementLimits,
   type PlacementNode,
@@ -91,20 +93,26 @@ function assess(
     node: node.name,
     feasible: filters.every(({ passed }) => passed),
     filters,
-    score: scoreOf(selector, node, usage, limits),
+    score: scoreOf(selector, node, usage, limits, request),
   };
 }
 
-function scoreOf(selector: Selector, { capacity }: PlacementNode, usage: NodeUsage, limits: PlacementLimits): number {
+function scoreOf(
+  selector: Selector,
+  { capacity }: PlacementNode,
+  usage: NodeUsage,
+  limits: PlacementLimits,
+  request: PlacementRequest,
+): number {
   if (capacity === undefined) return 0;
   switch (selector) {
     case Selector.MEM:
     case Selector.UNSPECIFIED:
     case Selector.UNRECOGNIZED:
-      return Number(unprovisionedBytes(capacity, usage, limits));
+      return Number(ofItsKind(capacity, usage, request) ?? unprovisionedBytes(capacity, usage, limits));
     case Selector.MEMFREE:
       // What was promised will be taken as soon as the moves in flight arrive.
-      return Number(capacity.memoryAvailableBytes - usage.memoryPromisedBytes);
+      return Number(ofItsKind(capacity, usage, request) ?? capacity.memoryAvailableBytes - usage.ordinaryPromisedBytes);
     case Selector.LOAD:
       return 0 - capacity.load / Math.max(1, capacity.cpus);
     case Selector.VCPUS:
@@ -112,4 +120,13 @@ function scoreOf(selector: Selector, { capacity }: PlacementNode, usage: NodeUsa
     case Selector.VMS:
       return 0 - usage.vms;
   }
+}
+
+/** A VM that lives in huge pages goes where most of those are left, whatever the selector of memory; undefined: it does not. */
+function ofItsKind({ hugepagePools = [] }: NodeCapacity, { pools }: NodeUsage, request: PlacementRequest): bigint | undefined {
+  if (request.hugepages === undefined || request.hugepages.length === 0) return undefined;
+  return request.hugepages.reduce((sum, memory) => {
+    const pool = poolFor(hugepagePools, memory);
+    return pool === undefined ? sum : sum + leftInPool(pool, pools.get(pool.pageBytes) ?? NO_POOL_USE);
+  }, 0n);
 }

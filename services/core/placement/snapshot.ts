@@ -1,11 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Selector, type ClusterOptions } from '@lockstep/sdk/v1';
+import {
+  NO_POOL_USE,
+  ordinaryBytes,
+  poolFor,
+  poolsBytes,
+  type HugepagePool,
+  type MemorySize,
+  type PoolUse,
+} from './hugepages.js';
 
 /** What a node's agent measured. */
 export interface NodeCapacity {
   memoryTotalBytes: bigint;
   /** What could be had right now without swapping. */
   memoryAvailableBytes: bigint;
+  /** Absent: it has set none aside. */
+  hugepagePools?: readonly HugepagePool[] | undefined;
   cpus: number;
   /** Load average over one minute. */
   load: number;
@@ -24,20 +35,18 @@ export interface PlacementNode {
 }
 
 /** A VM that counts on a node, whatever its state: it was put there, or was found there. */
-export interface AssignedVm {
+export interface AssignedVm extends MemorySize {
   id: string;
   node: string;
-  memoryBytes: bigint;
   vcpus: number;
   /** Whether its vCPUs run. */
   running: boolean;
 }
 
 /** Capacity kept for a VM on its way to a node (INV-6). On the node it comes from it counts as assigned. */
-export interface PromisedVm {
+export interface PromisedVm extends MemorySize {
   id: string;
   node: string;
-  memoryBytes: bigint;
   vcpus: number;
 }
 
@@ -59,10 +68,9 @@ export interface PlacementSnapshot {
 }
 
 /** A VM that needs a node. */
-export interface PlacementRequest {
+export interface PlacementRequest extends MemorySize {
   /** Its UUID: what it takes up itself counts nowhere against it. */
   vmId: string;
-  memoryBytes: bigint;
   vcpus: number;
   /** Names of the only nodes it may run on; empty: any. */
   nodeLimit: readonly string[];
@@ -82,6 +90,11 @@ export interface NodeUsage {
   memoryProvisionedBytes: bigint;
   /** By VMs on their way. */
   memoryPromisedBytes: bigint;
+  /** Of what is provisioned and promised, what comes from no pool of huge pages. */
+  ordinaryProvisionedBytes: bigint;
+  ordinaryPromisedBytes: bigint;
+  /** What is taken of the host's pools, by the size of their pages. */
+  pools: ReadonlyMap<bigint, PoolUse>;
   vcpusAllocated: number;
   vcpusProvisioned: number;
   vcpusPromised: number;
@@ -90,17 +103,6 @@ export interface NodeUsage {
   /** VMs whose vCPUs run. */
   vmsRunning: number;
 }
-
-const NOTHING: NodeUsage = {
-  memoryAllocatedBytes: 0n,
-  memoryProvisionedBytes: 0n,
-  memoryPromisedBytes: 0n,
-  vcpusAllocated: 0,
-  vcpusProvisioned: 0,
-  vcpusPromised: 0,
-  vms: 0,
-  vmsRunning: 0,
-};
 
 /** What the options leave unsaid. */
 const DEFAULT_LIMITS: PlacementLimits = { memoryRatio: 1, memoryReserveBytes: 512n * 1024n ** 2n, vcpuRatio: 16 };
@@ -124,37 +126,72 @@ export function usageOf(
   { nodes, vms, promises }: Pick<PlacementSnapshot, 'nodes' | 'vms' | 'promises'>,
   except?: string,
 ): ReadonlyMap<string, NodeUsage> {
-  const usage = new Map(nodes.map(({ name }) => [name, { ...NOTHING }]));
-  for (const { id, node, memoryBytes, vcpus, running } of vms) {
-    const used = usage.get(node);
-    if (used === undefined || id === except) continue;
-    used.vms += 1;
-    used.memoryProvisionedBytes += memoryBytes;
-    used.vcpusProvisioned += vcpus;
-    if (running) {
-      used.vmsRunning += 1;
-      used.memoryAllocatedBytes += memoryBytes;
-      used.vcpusAllocated += vcpus;
-    }
-  }
-  for (const { id, node, memoryBytes, vcpus } of promises) {
-    const used = usage.get(node);
-    if (used === undefined || id === except) continue;
-    used.vms += 1;
-    used.memoryPromisedBytes += memoryBytes;
-    used.vcpusPromised += vcpus;
-  }
+  const usage = new Map(nodes.map(({ name, capacity }) => [name, new Usage(capacity?.hugepagePools ?? [])]));
+  for (const vm of vms) if (vm.id !== except) usage.get(vm.node)?.assign(vm);
+  for (const vm of promises) if (vm.id !== except) usage.get(vm.node)?.promise(vm);
   return usage;
 }
 
-/** Memory that may still be given away; negative on a node that has too much on it already. */
-export function unprovisionedBytes(capacity: NodeCapacity, usage: NodeUsage, limits: PlacementLimits): bigint {
-  return memoryLimitBytes(capacity, limits) - usage.memoryProvisionedBytes - usage.memoryPromisedBytes;
+class Usage implements NodeUsage {
+  memoryAllocatedBytes = 0n;
+  memoryProvisionedBytes = 0n;
+  memoryPromisedBytes = 0n;
+  ordinaryProvisionedBytes = 0n;
+  ordinaryPromisedBytes = 0n;
+  vcpusAllocated = 0;
+  vcpusProvisioned = 0;
+  vcpusPromised = 0;
+  vms = 0;
+  vmsRunning = 0;
+  readonly pools = new Map<bigint, PoolUse>();
+
+  constructor(private readonly hostPools: readonly HugepagePool[]) {}
+
+  assign(vm: AssignedVm): void {
+    const { memoryBytes, vcpus, running } = vm;
+    this.vms += 1;
+    this.memoryProvisionedBytes += memoryBytes;
+    this.ordinaryProvisionedBytes += ordinaryBytes(vm);
+    this.vcpusProvisioned += vcpus;
+    this.take(vm, running ? ['provisioned', 'running'] : ['provisioned']);
+    if (!running) return;
+    this.vmsRunning += 1;
+    this.memoryAllocatedBytes += memoryBytes;
+    this.vcpusAllocated += vcpus;
+  }
+
+  promise(vm: PromisedVm): void {
+    this.vms += 1;
+    this.memoryPromisedBytes += vm.memoryBytes;
+    this.ordinaryPromisedBytes += ordinaryBytes(vm);
+    this.vcpusPromised += vm.vcpus;
+    this.take(vm, ['promised']);
+  }
+
+  private take({ hugepages = [] }: MemorySize, kinds: readonly (keyof PoolUse)[]): void {
+    for (const memory of hugepages) {
+      const pool = poolFor(this.hostPools, memory);
+      if (pool === undefined) continue;
+      const use = { ...(this.pools.get(pool.pageBytes) ?? NO_POOL_USE) };
+      for (const kind of kinds) use[kind] += memory.bytes;
+      this.pools.set(pool.pageBytes, use);
+    }
+  }
 }
 
-/** All memory that may be given away. */
+/** Ordinary memory that may still be given away; negative on a node that has too much on it already. */
+export function unprovisionedBytes(capacity: NodeCapacity, usage: NodeUsage, limits: PlacementLimits): bigint {
+  return memoryLimitBytes(capacity, limits) - usage.ordinaryProvisionedBytes - usage.ordinaryPromisedBytes;
+}
+
+/** All ordinary memory that may be given away. */
 export function memoryLimitBytes(capacity: NodeCapacity, { memoryRatio, memoryReserveBytes }: PlacementLimits): bigint {
-  return BigInt(Math.floor(Number(capacity.memoryTotalBytes) * memoryRatio)) - memoryReserveBytes;
+  return BigInt(Math.floor(Number(ordinaryTotalBytes(capacity)) * memoryRatio)) - memoryReserveBytes;
+}
+
+/** What is no pool of huge pages. */
+function ordinaryTotalBytes({ memoryTotalBytes, hugepagePools = [] }: NodeCapacity): bigint {
+  return memoryTotalBytes - poolsBytes(hugepagePools);
 }
 
 /** All vCPUs that may be given away. */

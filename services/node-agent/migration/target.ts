@@ -2,6 +2,7 @@
 import type { CommitResponse, PrepareRequest, Refusal, VmFacts } from '@lockstep/sdk/v1';
 import { withPlacementEpoch } from '../../core/domain-xml/epoch.js';
 import { parseDomainXml } from '../../core/domain-xml/parse.js';
+import type { MemorySize } from '../../core/placement/hugepages.js';
 import { LockstepError } from '../../core/errors/catalogue.js';
 import { HypervisorError, type IncomingMigration, type TransferStats } from '../../platform/hypervisor/hypervisor.js';
 import type { Logger } from '../../platform/log/log.js';
@@ -38,7 +39,7 @@ export type TargetVote = ({ granted: true } & Vote) | { granted: false; refusals
 /** What a target's vote rests on beside the hypervisor. */
 export interface RoomCheck {
   /** Why the guest does not fit; undefined: it does. */
-  refusal(needBytes: bigint): Promise<string | undefined>;
+  refusal(need: MemorySize): Promise<string | undefined>;
   /** Why the guest cannot have its interfaces here; undefined: it can. */
   bridgesRefusal(domainXml: string): Promise<string | undefined>;
   /** Whether votes whose time is over are kept, because a leader is there to end them. */
@@ -161,7 +162,7 @@ export class TargetRole {
     // Asked together: each is a way to libvirtd or the kernel and back, and the guest's move waits for all of them.
     const [domain, shortage, unconnected, unfit] = await Promise.all([
       findCopy(hypervisor, order.vmId),
-      this.room.refusal(parseDomainXml(request.domainXml).memoryBytes),
+      this.room.refusal(parseDomainXml(request.domainXml)),
       this.room.bridgesRefusal(request.domainXml),
       hypervisor.checkFit(request.domainXml, { deadlineMs: CALL_MS.prepare }).then(() => undefined, refusalOf),
     ]);

@@ -23,6 +23,8 @@ interface Waiting {
 /** After so many timers the whole event loop gets a turn, so that what it alone does (rejections that nobody handled) is seen. */
 const TIMERS_A_TURN = 64;
 
+const RESOLVED = Promise.resolve();
+
 /** Wall time at the start of every virtual clock, unless told otherwise: any fixed moment will do. */
 const DEFAULT_START = Date.UTC(2030, 0, 1);
 
@@ -55,10 +57,33 @@ export function createVirtualClock(startsAt: Date = new Date(DEFAULT_START)): Vi
       setImmediate(resolve);
     });
 
-  // So does a tick, once the queue of promises is empty; it costs a fraction of a turn of the event loop.
-  const settlePromises = (): Promise<void> =>
-    new Promise((resolve) => {
-      process.nextTick(resolve);
+  /** Fires what falls due until then, one timer a tick, or the first 64. Answers whether more is due. */
+  const fireSome = (untilMs: number): Promise<boolean> =>
+    new Promise((resolve, reject) => {
+      let fired = 0;
+      const fireNext = (): void => {
+        const next = waiting[0];
+        const isDue = next !== undefined && next.dueMs <= untilMs;
+        if (!isDue || fired === TIMERS_A_TURN) {
+          resolve(isDue);
+          return;
+        }
+        fired += 1;
+        waiting.shift();
+        nowMs = next.dueMs;
+        try {
+          next.fire();
+        } catch (error) {
+          reject(error instanceof Error ? error : new Error(String(error)));
+          return;
+        }
+        void RESOLVED.then(afterPromises);
+      };
+      // A tick that a promise asked for comes once the queue of promises is empty, one that a tick asked for before that.
+      const afterPromises = (): void => {
+        process.nextTick(fireNext);
+      };
+      fireNext();
     });
 
   return {
@@ -76,15 +101,8 @@ export function createVirtualClock(startsAt: Date = new Date(DEFAULT_START)): Vi
     },
     async advance(durationMs) {
       const untilMs = nowMs + durationMs;
-      await settle();
-      for (let fired = 1; ; fired++) {
-        const next = waiting[0];
-        if (next === undefined || next.dueMs > untilMs) break;
-        waiting.shift();
-        nowMs = next.dueMs;
-        next.fire();
-        await (fired % TIMERS_A_TURN === 0 ? settle() : settlePromises());
-      }
+      do await settle();
+      while (await fireSome(untilMs));
       await settle();
       nowMs = untilMs;
     },

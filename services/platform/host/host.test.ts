@@ -9,6 +9,7 @@ import { createProcHost, parseLoad, parseMeminfo } from './proc.js';
 import { createSimulatedHost } from './simulated.js';
 
 const GIB = 1024n ** 3n;
+const MIB = 1024n ** 2n;
 
 const hosts: [string, Host][] = [
   ['of /proc', createProcHost({ clock: systemClock })],
@@ -17,9 +18,11 @@ const hosts: [string, Host][] = [
 
 describe.each(hosts)('a host %s', (_kind, host) => {
   it('has figures that fit together', async () => {
-    const { totalBytes, freeBytes, availableBytes, hugepagesTotalBytes, hugepagesFreeBytes } = await host.memory();
-    expect(hugepagesFreeBytes).toBeLessThanOrEqual(hugepagesTotalBytes);
-    expect(hugepagesTotalBytes).toBeLessThanOrEqual(totalBytes);
+    const { totalBytes, freeBytes, availableBytes, hugepagePools } = await host.memory();
+    for (const pool of hugepagePools) {
+      expect(pool.freeBytes).toBeLessThanOrEqual(pool.totalBytes);
+      expect(pool.totalBytes).toBeLessThanOrEqual(totalBytes);
+    }
     expect(totalBytes).toBeGreaterThan(0n);
     expect(freeBytes).toBeLessThanOrEqual(totalBytes);
     expect(availableBytes).toBeLessThanOrEqual(totalBytes);
@@ -47,15 +50,21 @@ it('a simulated host is never below nothing', async () => {
 it('counts huge pages of every size, and none where the kernel has none', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'lockstep-hugepages-'));
   try {
-    for (const [pool, pages, free] of [['hugepages-2048kB', 512, 100], ['hugepages-1048576kB', 4, 1]] as const) {
+    for (const [pool, pages, free] of [['hugepages-2048kB', 512, 100], ['hugepages-1048576kB', 4, 1], ['hugepages-64kB', 0, 0]] as const) {
       mkdirSync(join(folder, pool));
       writeFileSync(join(folder, pool, 'nr_hugepages'), `${String(pages)}\n`);
       writeFileSync(join(folder, pool, 'free_hugepages'), `${String(free)}\n`);
     }
-    const figures = await createProcHost({ clock: systemClock, hugepagesFolder: folder }).memory();
-    expect(figures).toMatchObject({ hugepagesTotalBytes: 5n * GIB, hugepagesFreeBytes: GIB + 200n * 1024n ** 2n });
-    const without = await createProcHost({ clock: systemClock, hugepagesFolder: join(folder, 'none') }).memory();
-    expect(without).toMatchObject({ hugepagesTotalBytes: 0n, hugepagesFreeBytes: 0n });
+    const meminfo = 'MemTotal: 16316412 kB\nMemFree: 1000000 kB\nMemAvailable: 9000000 kB\nHugepagesize:       2048 kB\n';
+    writeFileSync(join(folder, 'meminfo'), meminfo);
+    const options = { clock: systemClock, procFolder: folder };
+    const { hugepagePools } = await createProcHost({ ...options, hugepagesFolder: folder }).memory();
+    expect(hugepagePools).toEqual([
+      { pageBytes: GIB, totalBytes: 4n * GIB, freeBytes: GIB, isDefault: false },
+      { pageBytes: 2n * MIB, totalBytes: GIB, freeBytes: 200n * MIB, isDefault: true },
+    ]);
+    const without = await createProcHost({ ...options, hugepagesFolder: join(folder, 'none') }).memory();
+    expect(without.hugepagePools).toEqual([]);
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import type { HugepagePool } from '../../core/placement/hugepages.js';
 import type { Ceph } from './ceph.js';
 import type { Consoles } from './consoles.js';
 import type { Links } from './links.js';
@@ -9,10 +10,8 @@ export interface HostMemory {
   totalBytes: bigint;
   freeBytes: bigint;
   availableBytes: bigint;
-  /** Set aside as huge pages of any size: a part of all RAM, and never available. */
-  hugepagesTotalBytes: bigint;
-  /** Of these, what nobody has taken. */
-  hugepagesFreeBytes: bigint;
+  /** What is set aside as huge pages, by their size, those of which there are any: a part of all RAM, and never available. */
+  hugepagePools: HugepagePool[];
 }
 
 /** The hypervisor's host beside libvirt: what /proc, bridges and storage tell. */

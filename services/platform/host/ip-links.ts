@@ -20,8 +20,11 @@ const VXLAN_PORT = 4_789;
 /** Routers between the hosts that a VXLAN may pass. */
 const VXLAN_TTL = 8;
 const IPV6 = '/proc/sys/net/ipv6/conf';
-/** Prints NAME/disable_ipv6:VALUE for every link; nothing where the kernel has no IPv6. */
-const READ_IPV6 = `cd ${IPV6} 2>/dev/null || exit 0; grep -H . */disable_ipv6 2>/dev/null || true`;
+/**
+ * A line of JSON, then NAME/disable_ipv6:VALUE for every link, which is nothing where the kernel has no IPv6. One program
+ * for both: starting one costs a service more than anything else that it does at a tick.
+ */
+const LIST = `ip -j -d address show || exit; cd ${IPV6} 2>/dev/null || exit 0; grep -H . */disable_ipv6 2>/dev/null || true`;
 
 const listed = z.array(
   z.looseObject({
@@ -64,10 +67,7 @@ export function createIpLinks({ clock, before = [], run }: IpLinksOptions): Link
 
   return {
     async list(call) {
-      const [links, ipv6] = await Promise.all([
-        command(['ip', '-j', '-d', 'address', 'show'], call),
-        command(['sh', '-c', READ_IPV6], call),
-      ]);
+      const [links = '', ...ipv6] = (await command(['sh', '-c', LIST], call)).split('\n');
       return linksOf(links, ipv6);
     },
     async protectNew(call) {
@@ -116,10 +116,10 @@ function groupOf(tag: number): string {
 }
 
 /** What `ip -j -d address show` says, with what /proc says of IPv6. */
-export function linksOf(json: string, ipv6: string): Link[] {
+function linksOf(json: string, ipv6: readonly string[]): Link[] {
   const parsed = listed.safeParse(JSON.parse(json.trim() === '' ? '[]' : json));
   if (!parsed.success) throw new LinkError(`ip said what is not understood: ${parsed.error.message}`);
-  const withIpv6 = new Set([...ipv6.matchAll(/^([^/\n]+)\/disable_ipv6:0$/gm)].map(([, name]) => name));
+  const withIpv6 = new Set(ipv6.map((line) => /^([^/]+)\/disable_ipv6:0$/.exec(line)?.[1]));
   return parsed.data.map(({ ifname, flags, mtu, master, link, ifalias, linkinfo, addr_info }) => ({
     name: ifname,
     kind: kindOf(linkinfo?.info_kind),

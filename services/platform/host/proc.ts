@@ -2,6 +2,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
+import type { HugepagePool } from '../../core/placement/hugepages.js';
 import type { Clock } from '../clock/clock.js';
 import type { Host, HostMemory } from './host.js';
 import { createCephCommand } from './ceph-command.js';
@@ -17,7 +18,7 @@ function meminfoBytes(text: string, name: string): bigint {
 }
 
 /** What /proc/meminfo says, in bytes. */
-export function parseMeminfo(text: string): Omit<HostMemory, keyof Hugepages> {
+export function parseMeminfo(text: string): Omit<HostMemory, 'hugepagePools'> {
   return {
     totalBytes: meminfoBytes(text, 'MemTotal'),
     freeBytes: meminfoBytes(text, 'MemFree'),
@@ -25,20 +26,20 @@ export function parseMeminfo(text: string): Omit<HostMemory, keyof Hugepages> {
   };
 }
 
-type Hugepages = Pick<HostMemory, 'hugepagesTotalBytes' | 'hugepagesFreeBytes'>;
-
-/** What the kernel keeps of each size of huge pages; a kernel without them has no such folder. */
-async function hugepages(folder: string): Promise<Hugepages> {
-  const sum: Hugepages = { hugepagesTotalBytes: 0n, hugepagesFreeBytes: 0n };
-  for (const pool of await readdir(folder).catch(() => [])) {
+/** What the kernel keeps of each size of huge pages; a kernel without them has no such folder, and names no default. */
+async function hugepagePools(folder: string, meminfo: string): Promise<HugepagePool[]> {
+  const defaultKib = /^Hugepagesize:\s+(\d+) kB$/m.exec(meminfo)?.[1];
+  const pools: HugepagePool[] = [];
+  for (const pool of (await readdir(folder).catch(() => [])).sort()) {
     const kib = /^hugepages-(\d+)kB$/.exec(pool)?.[1];
     if (kib === undefined) continue;
+    const pageBytes = BigInt(kib) * 1024n;
     const bytesOf = async (file: string): Promise<bigint> =>
-      BigInt((await readFile(join(folder, pool, file), 'utf8')).trim()) * BigInt(kib) * 1024n;
-    sum.hugepagesTotalBytes += await bytesOf('nr_hugepages');
-    sum.hugepagesFreeBytes += await bytesOf('free_hugepages');
+      BigInt((await readFile(join(folder, pool, file), 'utf8')).trim()) * pageBytes;
+    const [totalBytes, freeBytes] = [await bytesOf('nr_hugepages'), await bytesOf('free_hugepages')];
+    if (totalBytes > 0n) pools.push({ pageBytes, totalBytes, freeBytes, isDefault: kib === defaultKib });
   }
-  return sum;
+  return pools;
 }
 
 /** The first figure of /proc/loadavg. */
@@ -82,10 +83,10 @@ export function createProcHost({
     storageLocks: createRbdCommand(ceph),
     links: createIpLinks({ clock }),
     consoles: systemConsoles,
-    memory: async () => ({
-      ...parseMeminfo(await readFile(join(procFolder, 'meminfo'), 'utf8')),
-      ...(await hugepages(hugepagesFolder)),
-    }),
+    memory: async () => {
+      const meminfo = await readFile(join(procFolder, 'meminfo'), 'utf8');
+      return { ...parseMeminfo(meminfo), hugepagePools: await hugepagePools(hugepagesFolder, meminfo) };
+    },
     addresses: ownAddresses,
     load: async () => parseLoad(await readFile(join(procFolder, 'loadavg'), 'utf8')),
   };

@@ -43,8 +43,7 @@ export function createSimulatedHost(options: SimulatedHostOptions): Host {
     memory: () => {
       const left = totalBytes - ownBytes - usedByGuestsBytes();
       const freeBytes = left > 0n ? left : 0n;
-      const noHugepages = { hugepagesTotalBytes: 0n, hugepagesFreeBytes: 0n };
-      return Promise.resolve({ totalBytes, freeBytes, availableBytes: freeBytes, ...noHugepages });
+      return Promise.resolve({ totalBytes, freeBytes, availableBytes: freeBytes, hugepagePools: [] });
     },
     addresses: () => addresses,
     load: () => Promise.resolve(load()),

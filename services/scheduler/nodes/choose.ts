@@ -62,6 +62,7 @@ export function decide(leading: Leading, spec: VmSpec, { vmId = '', source, avoi
   return place({ ...snapshot, nodes }, {
     vmId,
     memoryBytes: spec.memoryBytes,
+    hugepages: spec.hugepages,
     vcpus: spec.vcpus,
     nodeLimit: spec.nodeLimit,
     bridges: needsOf(spec.domainXml).bridges,

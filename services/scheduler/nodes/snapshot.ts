@@ -57,6 +57,7 @@ export function capacityOf({ report }: NodeView): NodeCapacity | undefined {
   return {
     memoryTotalBytes: memory.totalBytes,
     memoryAvailableBytes: memory.availableBytes,
+    hugepagePools: memory.hugepagePools,
     cpus: cpu.total,
     load: cpu.load,
   };

@@ -16,7 +16,7 @@ import { LostTransaction } from '../../membership/ledger.js';
 import { openMigrationOf } from '../migrations/create.js';
 import { checkNamedNode } from '../nodes/choose.js';
 import type { Leading } from '../term.js';
-import { idTaken, lastEpochOf, placed, refuseTaken, taken, writeNewVm } from './define.js';
+import { idTaken, lastEpochOf, placed, refuseTaken, sizeOf, taken, writeNewVm } from './define.js';
 
 const AGENT_DEADLINE_MS = 30_000;
 
@@ -117,13 +117,13 @@ async function order(
 
 /** What it does now is what it shall do. */
 function recordOf({ env }: Leading, { vm, domainXml }: NodeAgentServiceAdoptVmResponse, node: string): Vm {
-  const { name, memoryBytes, vcpus } = parseDomainXml(domainXml);
+  const parsed = parseDomainXml(domainXml);
   const state = vm?.status?.state ?? VmState.UNSPECIFIED;
   const now = env.clock.wallTime();
   return {
     id: vm?.vmId ?? '',
-    name,
-    spec: VmSpec.create({ domainXml, memoryBytes, vcpus }),
+    name: parsed.name,
+    spec: VmSpec.create({ domainXml, ...sizeOf(parsed) }),
     desired: state === VmState.RUNNING || state === VmState.PAUSED ? VmDesired.RUNNING : VmDesired.STOPPED,
     homeNode: node,
     placement: undefined,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { VmDesired, VmSpec, type DefineVmRequest, type Vm } from '@lockstep/sdk/v1';
-import { parseDomainXml } from '../../core/domain-xml/parse.js';
+import { parseDomainXml, type DomainSummary } from '../../core/domain-xml/parse.js';
 import { withUuid } from '../../core/domain-xml/epoch.js';
 import { LockstepError } from '../../core/errors/catalogue.js';
 import { vmCodec } from '../../core/records/codec.js';
@@ -35,6 +35,11 @@ export async function defineVm(leading: Leading, request: DefineVmRequest): Prom
   } finally {
     leading.defining.delete(atItsHome);
   }
+}
+
+/** What a VM takes of its node, by its definition; what a request says of it is not read. */
+export function sizeOf({ memoryBytes, vcpus, hugepages }: DomainSummary): Pick<VmSpec, 'memoryBytes' | 'vcpus' | 'hugepages'> {
+  return { memoryBytes, vcpus, hugepages: [...hugepages] };
 }
 
 /** The highest placement epoch that an earlier VM with this UUID used, and the step that holds that; 0: none. */
@@ -73,8 +78,7 @@ function plan(leading: Leading, { spec, node, start, requestId }: DefineVmReques
   const full: VmSpec = {
     ...given,
     domainXml: parsed.uuid === undefined ? withUuid(given.domainXml, id) : given.domainXml,
-    memoryBytes: parsed.memoryBytes,
-    vcpus: parsed.vcpus,
+    ...sizeOf(parsed),
   };
   for (const name of full.nodeLimit) checkNamedNode(leading, name, 'spec.node_limit');
   const home = node === '' ? chooseNode(leading, full, {}) : checkNamedNode(leading, node, 'node');

@@ -7,6 +7,7 @@ import { retryLost } from '../../membership/ledger.js';
 import { openMigrationOf } from '../migrations/create.js';
 import { checkNamedNode } from '../nodes/choose.js';
 import type { Leading } from '../term.js';
+import { sizeOf } from './define.js';
 import { findVm } from './find.js';
 import { writeVm } from './lifecycle.js';
 
@@ -56,7 +57,6 @@ function specOf(leading: Leading, { id, name, spec: before }: Vm, given: VmSpec)
   return {
     ...given,
     domainXml: parsed.uuid === undefined ? withUuid(domainXml, id) : domainXml,
-    memoryBytes: parsed.memoryBytes,
-    vcpus: parsed.vcpus,
+    ...sizeOf(parsed),
   };
 }

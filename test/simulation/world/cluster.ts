@@ -11,7 +11,7 @@ import { createSeededRandom } from '@lockstep/services/platform/random/seeded.js
 import { createEmbeddedStore } from '@lockstep/services/platform/store/embedded.js';
 import { Chance } from './chance.js';
 import { GuestChecker } from './guest-checker.js';
-import type { Life } from './life.js';
+import { type Life, withMethods } from './life.js';
 import { useLightSignals } from './light-signals.js';
 import { AgentProcess, type Process, ReplicaProcess } from './machine.js';
 import { Network } from './network.js';
@@ -24,6 +24,8 @@ import { Trace } from './trace.js';
 import { Violations } from './violations.js';
 
 useLightSignals();
+// Most errors are answers here: whoever reads a stack needs its first lines, and each line is paid for with each error.
+Error.stackTraceLimit = 4;
 
 const PPM = 1e-6;
 
@@ -170,16 +172,10 @@ export class Cluster {
   /** The hypervisor, with calls that fail now and then. */
   ill(life: Life, hypervisor: Hypervisor): Hypervisor {
     const decorate = <T extends object>(target: T): T =>
-      new Proxy(target, {
-        get: (object, property) => {
-          const value: unknown = Reflect.get(object, property);
-          if (typeof value !== 'function') return value;
-          return (...args: unknown[]): unknown => {
-            const refused = this.onHypervisorCall(life.site, String(property), [object, ...args]);
-            if (refused !== undefined) return Promise.reject(refused);
-            return this.#perhaps(life, String(property), () => Reflect.apply(value, object, args), decorate);
-          };
-        },
+      withMethods(target, (method, object, name) => (...args: unknown[]): unknown => {
+        const refused = this.onHypervisorCall(life.site, name, [object, ...args]);
+        if (refused !== undefined) return Promise.reject(refused);
+        return this.#perhaps(life, name, () => Reflect.apply(method, object, args), decorate);
       });
     return decorate(hypervisor);
   }

@@ -68,17 +68,11 @@ export class Life {
 
   /** An object of the world as this process sees it: every method that answers later goes through `call`. */
   mortal<T extends object>(target: T): T {
-    return new Proxy(target, {
-      get: (object, property) => {
-        const value: unknown = Reflect.get(object, property);
-        if (typeof value !== 'function') return value;
-        return (...args: unknown[]): unknown => {
-          if (this.dead) return new Promise(() => undefined);
-          const result: unknown = Reflect.apply(value, object, args);
-          if (result instanceof Promise) return this.call(() => result.then((answer: unknown) => this.#wrapped(answer)));
-          return isIterable(result) ? this.#iterated(result) : result;
-        };
-      },
+    return withMethods(target, (method, object) => (...args: unknown[]): unknown => {
+      if (this.dead) return new Promise(() => undefined);
+      const result: unknown = Reflect.apply(method, object, args);
+      if (result instanceof Promise) return this.call(() => result.then((answer: unknown) => this.#wrapped(answer)));
+      return isIterable(result) ? this.#iterated(result) : result;
     });
   }
 
@@ -139,6 +133,25 @@ export class Life {
       }),
     };
   }
+}
+
+/** An object whose methods are others, each made once, when it is first asked for. */
+export function withMethods<T extends object>(
+  target: T,
+  make: (method: (...args: unknown[]) => unknown, object: T, name: string) => unknown,
+): T {
+  const made = new Map<string | symbol, unknown>();
+  return new Proxy(target, {
+    get: (object, property) => {
+      const known = made.get(property);
+      if (known !== undefined) return known;
+      const value: unknown = Reflect.get(object, property);
+      if (typeof value !== 'function') return value;
+      const method = make(value as (...args: unknown[]) => unknown, object, String(property));
+      made.set(property, method);
+      return method;
+    },
+  });
 }
 
 function isIterable(value: unknown): value is AsyncIterable<unknown> {

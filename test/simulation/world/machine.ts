@@ -4,6 +4,7 @@ import type { GoingDown } from '@lockstep/services/platform/host/shutdown.js';
 import { createSimulatedHost as createHostFigures } from '@lockstep/services/platform/host/simulated.js';
 import type { Hypervisor } from '@lockstep/services/platform/hypervisor/hypervisor.js';
 import type { SimulatedHost } from '@lockstep/services/platform/hypervisor/simulated.js';
+import type { Logger } from '@lockstep/services/platform/log/log.js';
 import { linesTo } from '@lockstep/services/platform/log/lines.js';
 import { createSeededRandom } from '@lockstep/services/platform/random/seeded.js';
 import { storeOn } from '@lockstep/services/platform/store/assemble.js';
@@ -72,17 +73,18 @@ export abstract class Process {
       life.call(async () => {
         await this.cluster.reached(this, life, point);
       });
-    const log = linesTo({
+    const lines = linesTo({
       debug: false,
       nowMs: () => life.clock.nowMs(),
       write: ({ state, task, message, fields }) => {
-        if (life.dead || state === 't') return;
+        if (life.dead) return;
         const { error, ...rest } = fields as { error?: { message?: unknown } };
         const shown = error === undefined ? rest : { ...rest, error: error.message ?? error };
         const more = Object.keys(shown).length === 0 ? '' : ` ${JSON.stringify(shown)}`;
         trace.add(life.name, `[${state}] ${task === '' ? '' : `${task}: `}${message}${more}`);
       },
     });
+    const log = withoutTicks(lines);
     const random = createSeededRandom({ seed: `${life.name}/store`, clock });
     return {
       clock: life.clock,
@@ -92,6 +94,17 @@ export abstract class Process {
       points,
     };
   }
+}
+
+/** Nobody reads what a service says at every tick, so it is not even put into words. */
+function withoutTicks(logger: Logger): Logger {
+  return {
+    ...logger,
+    log: (state, message, fields) => {
+      if (state !== 't') logger.log(state, message, fields);
+    },
+    child: (subtask) => withoutTicks(logger.child(subtask)),
+  };
 }
 
 const WATCHDOG_MS = SELF_FENCE.watchdogMs;

@@ -24,6 +24,8 @@ const CONNECT_LIMIT_MS = 5_000;
 
 /** Why a handler's signal aborts. One for all: a stack costs more than the call. */
 const CALL_IS_OVER = new Error('the call is over');
+/** No service sends any. */
+const NO_METADATA = Metadata();
 
 interface Codec {
   fromPartial(message: unknown): unknown;
@@ -58,6 +60,7 @@ export interface RpcObserver {
 export class Rpc {
   readonly #served = new Map<string, Served>();
   readonly #unpowered = new Set<string>();
+  readonly #peers = new WeakMap<Life, Peers>();
 
   constructor(
     readonly network: Network,
@@ -76,18 +79,23 @@ export class Rpc {
 
   /** The peers of one life of a process. */
   peers(life: Life): Peers {
-    const made = new Map<string, object>();
-    const client = (definition: ServiceInfo, address: string): never => {
-      const key = `${definition.name} ${address}`;
-      const known = made.get(key) ?? this.#client(life, definition, address);
-      made.set(key, known);
-      return known as never;
+    const known = this.#peers.get(life);
+    if (known !== undefined) return known;
+    const clientsOf = (definition: ServiceInfo) => {
+      const made = new Map<string, object>();
+      return (address: string): never => {
+        const client = made.get(address) ?? this.#client(life, definition, address);
+        made.set(address, client);
+        return client as never;
+      };
     };
-    return {
-      agent: (address) => client(NodeAgentServiceDefinition, address),
-      scheduler: (address) => client(SchedulerServiceDefinition, address),
-      fencer: (address) => client(FencerServiceDefinition, address),
+    const peers: Peers = {
+      agent: clientsOf(NodeAgentServiceDefinition),
+      scheduler: clientsOf(SchedulerServiceDefinition),
+      fencer: clientsOf(FencerServiceDefinition),
     };
+    this.#peers.set(life, peers);
+    return peers;
   }
 
   #client(life: Life, definition: ServiceInfo, address: string): object {
@@ -334,7 +342,7 @@ class Call {
       const leftMs = untilMs - this.rpc.network.clock.nowMs();
       metadata.set('x-lockstep-deadline', String(life.clock.nowMs() + leftMs));
     }
-    const context = { metadata, peer: `${this.life.site}:0`, signal: this.#requestEnded.signal, header: Metadata(), trailer: Metadata() };
+    const context = { metadata, peer: `${this.life.site}:0`, signal: this.#requestEnded.signal, header: NO_METADATA, trailer: NO_METADATA };
     return { ...context, sendHeader: () => undefined };
   }
 
@@ -343,7 +351,7 @@ class Call {
     if (!first || life.dead) return;
     const { illness, chance } = this.rpc.network;
     if (chance.hit(illness.broken)) this.#loseAfterAWhile();
-    else this.#answer(() => { this.#end(settle); });
+    else this.#answer(() => { this.#end(settle, 'server'); });
   }
 
   #answer(deliver: () => void): void {
@@ -363,19 +371,20 @@ class Call {
   }
 
   /** Ends the call in the caller's own turn. */
-  #end(settle: () => void): void {
+  #end(settle: () => void, by: 'server' | 'client' = 'client'): void {
     this.life.turn(() => {
       if (this.#over) return;
-      this.#settle();
+      this.#settle(by);
       settle();
     });
   }
 
-  #settle(): void {
+  /** A server that has answered need not be told that nobody waits for it any more. */
+  #settle(by: 'server' | 'client' = 'client'): void {
     if (this.#over) return;
     this.#over = true;
     for (const clean of this.#cleanUp) clean();
-    this.#tellOfEnd();
+    if (by === 'client') this.#tellOfEnd();
   }
 
   /** The server learns of it when its network does. */
