@@ -63,12 +63,31 @@ function descriptorModule(work) {
   ].join('\n');
 }
 
+/** ts-proto writes this one type as any other message; everybody else takes its JSON for a text such as "1.5s". */
+function writeDurationsAsText(made) {
+  const file = join(made, 'google/protobuf/duration.ts');
+  const bodies = [
+    [/(  fromJSON\(object: any\): Duration \{\n)[^]*?(\n  \},\n)/, '    return durationFromJson(object);'],
+    [/(  toJSON\(message: Duration\): unknown \{\n)[^]*?(\n  \},\n)/, '    return durationToJson(message);'],
+    // What they asked before.
+    [/()\nfunction isSet[^]*?(\n\}\n)/, ''],
+    [/(import \{ BinaryReader[^\n]*\n)()/, 'import { durationFromJson, durationToJson } from "../../../duration-json.js";\n'],
+  ];
+  let text = readFileSync(file, 'utf8');
+  for (const [place, body] of bodies) {
+    if (!place.test(text)) throw new Error(`${place.source} is not in what ts-proto made of google/protobuf/duration.proto`);
+    text = text.replace(place, (_all, before, after) => (body === '' ? '' : `${before}${body}${after}`));
+  }
+  writeFileSync(file, text);
+}
+
 const wanted = hashOf(inputs());
 if (stampOf(stampFile) !== wanted) {
   const work = mkdtempSync(join(root, 'clients/sdk/.generating-'));
   try {
     buf('generate', '--template', 'proto/buf.gen.yaml', '-o', work);
     const made = join(work, 'clients/sdk/src/gen');
+    writeDurationsAsText(made);
     writeFileSync(join(made, 'descriptors.ts'), descriptorModule(work));
     writeFileSync(join(made, '.stamp'), wanted);
     mkdirSync(dirname(target), { recursive: true });

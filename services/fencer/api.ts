@@ -75,8 +75,8 @@ export function createFencerApi(env: Env, desk: () => FencerDesk | undefined): F
         complete: leading.actions.completeIndex,
       });
       const options = { signals: [signal, leading.term.ended], from };
-      for await (const { snapshot, changed, index } of watchMessages(env.clock, source(leading), options)) {
-        yield WatchFenceActionsResponse.create({ snapshot, changed, resumeToken: tokenOf(KIND, index) });
+      for await (const { snapshot, changed, gone, index } of watchMessages(env.clock, source(leading), options)) {
+        yield WatchFenceActionsResponse.create({ snapshot, changed, gone, resumeToken: tokenOf(KIND, index) });
       }
     },
     async releaseFenceAction({ id, reason }, context) {

@@ -123,8 +123,8 @@ export function createApi(
       const { leading, queue } = led();
       const source = migrationSource(leading, queue, id);
       const options = watchOf(leading, { kind: 'migrations', resumeToken, complete: source.completeIndex(), signal });
-      for await (const { snapshot, changed, index } of watchMessages(env.clock, source, options)) {
-        yield WatchMigrationsResponse.create({ snapshot, changed, resumeToken: tokenOf('migrations', index) });
+      for await (const { snapshot, changed, gone, index } of watchMessages(env.clock, source, options)) {
+        yield WatchMigrationsResponse.create({ snapshot, changed, gone, resumeToken: tokenOf('migrations', index) });
         if (id !== '' && changed.some(({ state }) => isTerminal(state))) return;
       }
     },
@@ -161,8 +161,8 @@ export function createApi(
     async *watchDrains({ resumeToken }, { signal }) {
       const { leading } = led();
       const options = watchOf(leading, { kind: 'drains', resumeToken, complete: leading.drains.completeIndex, signal });
-      for await (const { snapshot, changed, index } of watchMessages(env.clock, recordSource(leading.drains), options)) {
-        yield WatchDrainsResponse.create({ snapshot, changed, resumeToken: tokenOf('drains', index) });
+      for await (const { snapshot, changed, gone, index } of watchMessages(env.clock, recordSource(leading.drains), options)) {
+        yield WatchDrainsResponse.create({ snapshot, changed, gone, resumeToken: tokenOf('drains', index) });
       }
     },
     async cancelDrain({ id }) {

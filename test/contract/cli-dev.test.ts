@@ -57,7 +57,7 @@ it('takes its home along with vm move, and goes back to it with vm unmigrate', a
 it('changes how a VM is treated, and what is set for the cluster, and takes it back; nothing else changes', async () => {
   const shown = async (line: string): Promise<unknown> => JSON.parse((await lockstep(`${line} -o json`)).stdout);
   expect(await lockstep('vm set c1 --priority 7 --recovery stay-off --max-restart 3 --limit n1 n3 --no-failback --pause-budget 100ms')).toMatchObject({ code: 0 });
-  const spec = { priority: 7, recovery: 'VM_RECOVERY_STAY_OFF', maxRestart: 3, nodeLimit: ['n1', 'n3'], failback: false, pauseBudget: { nanos: 100_000_000 } };
+  const spec = { priority: 7, recovery: 'VM_RECOVERY_STAY_OFF', maxRestart: 3, nodeLimit: ['n1', 'n3'], failback: false, pauseBudget: '0.100s' };
   expect(await shown('vm show c1')).toMatchObject({ spec, desired: 'VM_DESIRED_RUNNING' });
   expect(await lockstep('vm set c1 --limit default --max-restart default')).toMatchObject({ code: 0 });
   const { spec: after } = (await shown('vm show c1')) as { spec: Record<string, unknown> };

@@ -70,8 +70,8 @@ export interface ShownMigration {
   targetNode: string;
   placementEpoch?: string;
   progress?: { memorySentBytes?: string };
-  phases: { step: string; side?: string; ok?: boolean; duration?: object; startTime: string; endTime: string }[];
-  outcome?: { downtime?: object; gap?: object; total?: object };
+  phases: { step: string; side?: string; ok?: boolean; duration?: string; startTime: string; endTime: string }[];
+  outcome?: { downtime?: string; gap?: string; total?: string };
 }
 
 export const migrationOf = (id: string): Promise<ShownMigration> => shown<ShownMigration>('migration', 'show', id);

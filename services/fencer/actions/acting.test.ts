@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import { DisarmMode, FenceActionState, SelfFenceMode } from '@lockstep/sdk/v1';
+import { DisarmMode, EventSeverity, FenceActionState, SelfFenceMode } from '@lockstep/sdk/v1';
 import { describe, expect, it } from 'vitest';
 import { durationOf } from '../../core/duration.js';
 import { POINTS } from '../../core/migration/points.js';
+import { eventCodec } from '../../core/records/codec.js';
+import { keys } from '../../core/records/keys.js';
 import { callContext } from '../../membership/test-world.js';
 import { cluster } from '../test-cluster.js';
 
@@ -138,14 +140,30 @@ describe('a node that dies', () => {
 });
 
 describe('the brake', () => {
-  it('holds when three of five vanish together, until a person releases them', async () => {
-    const { clock, fencer, bmcs, crash, until, actions, close } = await cluster(['h1', 'h2', 'h3', 'h4', 'h5']);
+  it('of three hosts, two are lost at once: both are HELD, and nobody is fenced without a person', async () => {
+    const { clock, fencer, bmcs, crash, until, actions, recoveries, close } = await cluster(['h1', 'h2', 'h3']);
+    await Promise.all(['h1', 'h2'].map(crash));
+    await until(fencer, S.HELD);
+    await clock.advance(300_000);
+    expect((await actions(fencer)).map(({ state }) => state)).toEqual([S.HELD, S.HELD]);
+    expect(['h1', 'h2', 'h3'].map((node) => bmcs.get(node)?.power)).toEqual(['on', 'on', 'on']);
+    expect(recoveries).toEqual([]);
+    await close(fencer);
+  });
+
+  it('of five hosts, three vanish together: HELD with an alert; released by a person', async () => {
+    const { clock, server, fencer, bmcs, crash, until, actions, close } = await cluster(['h1', 'h2', 'h3', 'h4', 'h5']);
     await Promise.all(['h1', 'h2', 'h3'].map(crash));
     await until(fencer, S.HELD);
     await clock.advance(300_000);
     const held = await actions(fencer);
     expect(held.map(({ state, reason }) => [state, reason])).toEqual(held.map(() => [S.HELD, 'TOO_MANY_DEAD']));
     expect(held.length).toBe(3);
+    const { entries } = await server.store('test').list(keys.events);
+    const alerts = entries.map(({ value, index }) => eventCodec.decode(value, index)).filter(({ reason }) => reason === 'TOO_MANY_DEAD');
+    expect(alerts.map(({ severity, subject }) => [severity, subject]).sort()).toEqual(
+      ['nodes/h1', 'nodes/h2', 'nodes/h3'].map((subject) => [EventSeverity.ERROR, subject]),
+    );
     expect(['h1', 'h2', 'h3'].map((node) => bmcs.get(node)?.power)).toEqual(['on', 'on', 'on']);
     const id = held.find(({ node }) => node === 'h2')?.id ?? '';
     await fencer.implementation.releaseFenceAction({ id, reason: 'the rack lost power' }, callContext());

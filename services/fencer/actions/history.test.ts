@@ -18,6 +18,15 @@ async function firstOf(fencer: Fencer, resumeToken: string): Promise<WatchFenceA
   throw new Error('the watch ended');
 }
 
+/** All that a watch tells as gone until it is let go of. */
+async function goneOf(fencer: Fencer, signal: AbortSignal): Promise<string[]> {
+  const gone: string[] = [];
+  for await (const message of fencer.implementation.watchFenceActions({ resumeToken: '' }, callContext({ signal }))) {
+    gone.push(...WatchFenceActionsResponse.fromPartial(message).gone);
+  }
+  return gone;
+}
+
 it('old actions go; the proof that a node is off, and what is open, stay however old they are', async () => {
   const { clock, server, fencer, actions, crash, until, fencedBy, close } = await cluster(['h1', 'h2', 'h3']);
   await crash('h1');
@@ -36,6 +45,8 @@ it('old actions go; the proof that a node is off, and what is open, stay however
     await store.txn([{ op: 'set', key: keys.fenceAction(id), value: fenceActionCodec.encode(old) }]);
   }
   await store.txn([{ op: 'set', key: keys.request('gone'), value: keys.fenceAction('ffff000209') }]);
+  const watched = new AbortController();
+  const gone = goneOf(fencer, watched.signal);
   await clock.advance(180_000);
   const left = await actions(fencer);
   expect(left).toHaveLength(199 + 2);
@@ -43,6 +54,12 @@ it('old actions go; the proof that a node is off, and what is open, stay however
   expect(left.map(({ id }) => id)).not.toContain('ffff000209');
   expect(await fencedBy('h1')).toBe(proof.id);
   expect(await store.get(keys.request('gone'))).toBeUndefined();
+
+  // Who watches is told of what went, as nothing else would ever say so.
+  watched.abort();
+  await clock.advance(10_000);
+  expect(await gone).toEqual(expect.arrayContaining(['ffff000000', 'ffff000209']));
+  expect(await gone).not.toContain(proof.id);
 
   await expect(firstOf(fencer, resumeToken)).rejects.toMatchObject({ reason: 'RESUME_TOKEN_EXPIRED' });
   await close(fencer);

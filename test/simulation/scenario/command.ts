@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { differences } from './compare.js';
-import { fencedFromTheStart, notSupported, readScenario, type Scenario } from './format.js';
+import { fencedFromTheStart, inErrorFromTheStart, notSupported, readScenario, type Scenario } from './format.js';
 import { play } from './play.js';
 
 const EXCEPTIONS = fileURLToPath(new URL('../../../simulation/scenario-exceptions.md', import.meta.url));
@@ -31,7 +31,10 @@ async function judge(scenario: Scenario, known: ReadonlyMap<string, string>, sin
   const { outcome, refused } = played;
   const found = differences(scenario, played);
   const violations = outcome.violations.length;
-  const begun = fencedFromTheStart(scenario).map((node) => `begins with the fence of ${node} under way`);
+  const begun = [
+    ...fencedFromTheStart(scenario).map((node) => `begins with the fence of ${node} under way`),
+    ...inErrorFromTheStart(scenario).map((vm) => `begins with ${vm} in an error, its limits used up`),
+  ];
   if (found.length === 0) return { name, verdict: 'agrees', why: begun, violations, outcome };
   const exception = known.get(name);
   const why = [...found, ...refused.map((text) => `refused: ${text}`)];

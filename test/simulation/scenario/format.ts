@@ -130,6 +130,16 @@ export function fencedFromTheStart({ expect }: Scenario): string[] {
   return begun === undefined ? [] : (expect?.fenced ?? []).filter((node) => !begun.includes(node));
 }
 
+/**
+ * VMs that shall run and end in an error although nothing in the case lets them fail: they were in it when the case began,
+ * their limits used up.
+ */
+export function inErrorFromTheStart({ expect, vms }: Scenario): string[] {
+  return Object.entries(vms)
+    .filter(([name, { desired, faults }]) => desired === 'RUNNING' && faults === undefined && expect?.final[name]?.state === 'ERROR')
+    .map(([name]) => name);
+}
+
 /** Why a scenario cannot be played yet; undefined: it can. */
 export function notSupported({ rules, options, timeline }: Scenario): string | undefined {
   if (rules.length > 0) return 'placement rules';

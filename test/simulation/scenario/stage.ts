@@ -7,7 +7,7 @@ import { Operator } from '../world/operator.js';
 import type { AgentProcess } from '../world/machine.js';
 import { STORE } from '../world/store-link.js';
 import { planOf } from '../world/plan.js';
-import { fencedFromTheStart, type Recovery, type Scenario, type ScenarioVm, type VmFaults } from './format.js';
+import { fencedFromTheStart, inErrorFromTheStart, type Recovery, type Scenario, type ScenarioVm, type VmFaults } from './format.js';
 
 const MIB = 2n ** 20n;
 /** What a case counts on where it does not say: any number, the same for all. */
@@ -39,11 +39,13 @@ export class Stage {
   #zeroMs = 0;
   #faultsOn = false;
   readonly #left = new Map<string, { starts: number; moves: number }>();
+  readonly #inError: ReadonlySet<string>;
 
   constructor(
     readonly scenario: Scenario,
     sink?: (line: string) => void,
   ) {
+    this.#inError = new Set(inErrorFromTheStart(scenario));
     const plan = { ...planOf(1, { schedulers: 2, vms: 0, faults: ['fencing'] }), fencers: 2 };
     const hosts = Object.entries(scenario.nodes).map(([name, { memory_mib = NODE_MEMORY_MIB, cpus = NODE_CPUS }]) => ({
       name,
@@ -104,7 +106,8 @@ export class Stage {
       `<domain type='kvm'><name>${name}</name><uuid>${uuid}</uuid><memory unit='MiB'>${String(memory_mib)}</memory><vcpu>${String(vcpus)}</vcpu>` +
       `<metadata><lockstep:vm xmlns:lockstep='https://lockstep.dev/xmlns/domain/1'><lockstep:simulated shutdown-ms='1000'/>` +
       '</lockstep:vm></metadata></domain>';
-    const spec = { domainXml, maxRestart: max_restart, maxRelocate: max_relocate };
+    const limits = this.#inError.has(name) ? { maxRestart: 0, maxRelocate: 0 } : { maxRestart: max_restart, maxRelocate: max_relocate };
+    const spec = { domainXml, ...limits };
     const start = desired === 'RUNNING' || desired === 'UNMANAGED';
     const { vm } = await this.desk.scheduler(`define ${name} on ${node}`, (api) => api.defineVm({ requestId: `define-${name}`, node, start, spec }));
     this.ids.set(name, vm?.id ?? '');
@@ -178,6 +181,7 @@ export class Stage {
 
   #settled(): boolean {
     return Object.entries(this.scenario.vms).every(([name, { desired, node }]) => {
+      if (this.#inError.has(name)) return this.cluster.records.vms.get(this.id(name))?.trouble?.givenUp === true;
       const on = this.cluster.guests.runningOn(this.id(name)).join();
       return desired === 'RUNNING' || desired === 'UNMANAGED' ? on === node : on === '';
     });
@@ -185,9 +189,12 @@ export class Stage {
 
   /** What a VM's faults make of a call. */
   #refusal(host: string, method: string, [object, first]: readonly unknown[]): HypervisorError | undefined {
-    if (!this.#faultsOn || (method !== 'start' && method !== 'shutdown' && method !== 'perform')) return undefined;
+    if (method !== 'start' && method !== 'shutdown' && method !== 'perform') return undefined;
     const uuid = typeof first === 'string' ? first : ((object as { uuid?: string }).uuid ?? '');
     const name = this.nameOf(uuid);
+    if (!this.#faultsOn) {
+      return method === 'start' && this.#inError.has(name ?? '') ? new HypervisorError('failed', 'the case begins with this error') : undefined;
+    }
     const faults: VmFaults | undefined = name === undefined ? undefined : this.scenario.vms[name]?.faults;
     const left = this.#left.get(name ?? '');
     if (faults === undefined || left === undefined) return undefined;

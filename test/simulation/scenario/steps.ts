@@ -65,8 +65,9 @@ export async function act(stage: Stage, step: Step): Promise<void> {
       for (const replica of cluster.replicas) if (replica.role === 'scheduler') replica.end('killed');
       return;
     case 'migrate': {
-      // A VM that does not run has nothing to move live; one that does shall not be shut down for it.
-      const mode = cluster.guests.runningOn(id).length > 0 ? MigrationMode.LIVE_ONLY : MigrationMode.SHUTDOWN;
+      // One that shall not run has nothing to move live; one that shall is not shut down for it, nor started by it.
+      const isStopped = cluster.records.vms.get(id)?.desired !== VmDesired.RUNNING;
+      const mode = isStopped ? MigrationMode.SHUTDOWN : MigrationMode.LIVE_ONLY;
       await move(stage, step, mode);
       return;
     }

@@ -351,7 +351,7 @@ class Call {
     if (!first || life.dead) return;
     const { illness, chance } = this.rpc.network;
     if (chance.hit(illness.broken)) this.#loseAfterAWhile();
-    else this.#answer(() => { this.#end(settle); });
+    else this.#answer(() => { this.#end(settle, 'server'); });
   }
 
   #answer(deliver: () => void): void {
@@ -371,19 +371,20 @@ class Call {
   }
 
   /** Ends the call in the caller's own turn. */
-  #end(settle: () => void): void {
+  #end(settle: () => void, by: 'server' | 'client' = 'client'): void {
     this.life.turn(() => {
       if (this.#over) return;
-      this.#settle();
+      this.#settle(by);
       settle();
     });
   }
 
-  #settle(): void {
+  /** A server that has answered need not be told that nobody waits for it any more. */
+  #settle(by: 'server' | 'client' = 'client'): void {
     if (this.#over) return;
     this.#over = true;
     for (const clean of this.#cleanUp) clean();
-    this.#tellOfEnd();
+    if (by === 'client') this.#tellOfEnd();
   }
 
   /** The server learns of it when its network does. */
