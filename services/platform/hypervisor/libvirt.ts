@@ -48,8 +48,8 @@ const PROBE_LIMIT_MS = 60_000;
 /** What a frozen guest costs the figures of the others, at most, and how many such guests in one call. */
 const FIGURES = { attemptMs: 1_000, attempts: 4 };
 
-/** `measured` is libvirt's word for a result that stands. */
-const DIRTY_RATE = { seconds: 1, lookEveryMs: 100, measured: 2 };
+/** QEMU looks at some pages only, so that a second says little of a small guest; `measured` is libvirt's word for a result. */
+const DIRTY_RATE = { seconds: 2, lookEveryMs: 100, measured: 2 };
 
 /** The hypervisor of this host by libvirt's socket. Connects by itself, now and again. */
 export function createLibvirtHypervisor(options: LibvirtOptions): Hypervisor {

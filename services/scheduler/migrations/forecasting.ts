@@ -11,15 +11,19 @@ const UNKNOWN_LINK = 1.1e9;
 /** Shorter transfers say more of their beginning and end than of the link. */
 const TELLING_MS = 100;
 const LOOKED_AT = 5;
-/** A first pass that is over sooner is not worth the second that measuring takes. */
+/** A first pass that is over sooner is not worth the time that measuring takes. */
 const WORTH_MEASURING_MS = 1_000;
+
+/** What QEMU takes for itself of what its process is said to hold, and what is sent of any guest at least. */
+const QEMU_OWN_BYTES = 40 * 1024 ** 2;
+const LEAST_BYTES = 8 * 1024 ** 2;
 
 /** What the guest has touched, as its node last said; all of its memory where it said nothing. */
 function residentBytes(attempt: Attempt): number {
   const { record } = attempt.open().vm;
   const all = Number(record.spec?.memoryBytes ?? 0n);
   const reported = attempt.leading.nodes.node(record.placement?.node ?? '')?.report?.vms.get(record.id)?.status?.memoryUsedBytes ?? 0n;
-  return reported === 0n ? all : Math.min(Number(reported), all);
+  return reported === 0n ? all : Math.min(Math.max(Number(reported) - QEMU_OWN_BYTES, LEAST_BYTES), all);
 }
 
 /** How fast memory goes from one node to another: as it went lately, and never faster than allowed. Bytes per second. */
