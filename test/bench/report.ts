@@ -72,12 +72,12 @@ export function formatReport({ benchmark, conditions, tables, goals }: Report): 
 }
 
 function formatTable({ title, lockstepName, ratioName, rows }: Table): string[] {
-  const head = ['median (min – max), ms', lockstepName, 'virsh', ratioName];
+  const isCompared = rows.some(({ virsh }) => virsh !== undefined);
+  const head = ['median (min – max), ms', lockstepName, ...(isCompared ? ['virsh', ratioName] : [])];
   const body = rows.map(({ what, lockstep, virsh, ratio }) => [
     what,
     formatSummary(lockstep),
-    formatSummary(virsh),
-    ratio === undefined ? '' : ratio.toFixed(2),
+    ...(isCompared ? [formatSummary(virsh), ratio === undefined ? '' : ratio.toFixed(2)] : []),
   ]);
   const widths = head.map((_, column) => Math.max(...[head, ...body].map((cells) => cells[column]?.length ?? 0)));
   const lines = [head, ...body].map((cells) =>
