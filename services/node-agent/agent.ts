@@ -147,6 +147,9 @@ class AgentLife {
         await assignFromRecords(parts, this.#reconciler, records);
       },
       onChange: changed,
+      onRenewal: (latenessMs) => {
+        metrics.late('renewal', latenessMs);
+      },
     });
     this.#selfFence = new SelfFence(parts, env.watchdog, () => this.#membership.holding());
     this.#bmcs = new BmcChecks(parts, () => this.#membership.hostUuid, changed);

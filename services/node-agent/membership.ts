@@ -21,6 +21,8 @@ interface MembershipParts {
   onJoined: (joined: Joined) => Promise<void>;
   /** Where the agent stands with the cluster has changed. */
   onChange: () => void;
+  /** Told with every renewal of the lease how much later than planned it is sent. */
+  onRenewal: (latenessMs: number) => void;
 }
 
 /**
@@ -104,7 +106,7 @@ export class Membership {
 
   /** Takes the lease and returns when it is lost. */
   async #holdLease(): Promise<void> {
-    const { env, config, timing, stopped, onChange } = this.parts;
+    const { env, config, timing, stopped, onChange, onRenewal } = this.parts;
     for (let tries = 1; ; tries++) {
       try {
         this.#lease = await env.store.acquire({
@@ -118,6 +120,7 @@ export class Membership {
           // This process holds the address that the one before had, so that it is over.
           takesOver: (held) => this.#isOfLifeBefore(held),
           tieToNodeHealth: true,
+          onRenewal,
           signal: stopped,
         });
         break;

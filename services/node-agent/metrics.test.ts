@@ -28,6 +28,7 @@ describe("an agent's metrics", () => {
       'lockstep_heartbeat_lateness_seconds_bucket{le="0.001",loop="tick"} 2',
     ]);
     expect(linesOf(text, 'lockstep_heartbeat_lateness_seconds_count{loop="heartbeat"}')).toHaveLength(1);
+    expect(text).toContain('lockstep_heartbeat_lateness_seconds_bucket{le="0.001",loop="renewal"} 2');
     expect(text).toContain('lockstep_node_condition{condition="libvirt_down"} 0');
     await a.kill();
   });

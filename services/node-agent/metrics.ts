@@ -11,8 +11,8 @@ export interface AgentMetrics {
   collected(pass: Pass): void;
   /** Something of a network was put back as it should be. */
   repaired(): void;
-  /** A heartbeat to a watcher, or the tick that all looks begin with, came this much later than planned. */
-  late(loop: 'heartbeat' | 'tick', latenessMs: number): void;
+  /** A heartbeat to a watcher, a renewal of the lease, or the tick that all looks begin with, came this much later than planned. */
+  late(loop: 'heartbeat' | 'renewal' | 'tick', latenessMs: number): void;
   /** From now on the node is shown as it presents itself at every scrape. */
   show(presence: { node(): Node; vms(): VmReport[] }): void;
 }
@@ -41,8 +41,8 @@ export function agentMetrics(metrics: Metrics): AgentMetrics {
   });
   const lateness = metrics.histogram({
     name: 'lockstep_heartbeat_lateness_seconds',
-    help: 'How much later than planned heartbeats are sent and ticks begin.',
-    labels: { loop: ['heartbeat', 'tick'] },
+    help: 'How much later than planned heartbeats and renewals of the lease are sent and ticks begin.',
+    labels: { loop: ['heartbeat', 'renewal', 'tick'] },
     buckets: LATENESS_SECONDS,
   });
   const repairs = metrics.counter({

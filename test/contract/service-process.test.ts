@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { chmodSync, chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -45,10 +48,12 @@ function start(command: string, input: readonly string[], environment: Record<st
   return { child, text: () => text, lines: () => text.split('\n').filter((line) => line !== '') };
 }
 
-function startService(name: string, more: string, environment: Record<string, string> = {}) {
+/** Answers nobody: the store is away for as long as the test lasts. */
+const NO_CONSUL = "address: '127.0.0.1:1'";
+
+function startService(name: string, more: string, environment: Record<string, string> = {}, consul = NO_CONSUL) {
   const config = join(folder, `${name}.yaml`);
-  // Port 1 answers nobody: the store is away for as long as the test lasts.
-  writeFileSync(config, `node: n1\nlisten: 127.0.0.1:0\nmetrics_listen: 127.0.0.1:0\nconsul: { address: '127.0.0.1:1' }\n${more}`);
+  writeFileSync(config, `node: n1\nlisten: 127.0.0.1:0\nmetrics_listen: 127.0.0.1:0\nconsul: { ${consul} }\n${more}`);
   const main = join(root, 'services/dist', name, 'main.js');
   const preload = join(root, 'test/contract/stuck-on-signal.mjs');
   return start(process.execPath, ['--import', preload, main, '--config', config], environment);
@@ -184,5 +189,62 @@ describe('what monitoring sees of a service without its store', () => {
       expect(await text('/metrics')).toMatch(/^lockstep_store_failures_total\{call="[a-z]+",kind="[a-z-]+"\} [1-9]/m);
     }, PATIENCE);
     expect(await text('/metrics')).toMatch(/^lockstep_event_loop_delay_worst_seconds [\d.e-]+$/m);
+  });
+});
+
+describe("the secrets of a service's configuration", () => {
+  const token = `token-${randomBytes(16).toString('hex')}`;
+  const password = `pw${randomBytes(8).toString('hex')}`;
+
+  /** The command lines of all processes of this machine. */
+  function processes(): string[] {
+    return readdirSync('/proc')
+      .filter((name) => /^\d+$/.test(name))
+      .flatMap((pid) => {
+        try {
+          return [readFileSync(`/proc/${pid}/cmdline`, 'utf8')];
+        } catch {
+          return []; // it has ended
+        }
+      });
+  }
+
+  it.each([
+    // The last line of each tells that the secret was used in vain.
+    { name: 'node-agent', more: AGENT, last: 'fencing this node would fail' },
+    { name: 'scheduler', more: () => '', last: 'Permission denied' },
+    { name: 'fencer', more: () => '', last: 'Permission denied' },
+  ])('are in nothing that $name tells, debug lines included', async ({ name, more, last }) => {
+    writeFileSync(join(folder, 'token'), token, { mode: 0o600 });
+    const bmcs = `nodes: { n1: { kind: ipmi, address: 127.0.0.1, port: 1, username: lockstep, password: ${password} } }\n`;
+    writeFileSync(join(folder, 'bmc.yaml'), bmcs, { mode: 0o600 });
+    const told = new Set<string>();
+    const tokens = new Set<unknown>();
+    const consul = createServer((request, response) => {
+      tokens.add(request.headers['x-consul-token']);
+      response.writeHead(403).end('Permission denied');
+    });
+    await new Promise<void>((resolve) => consul.listen(0, '127.0.0.1', resolve));
+    try {
+      const { port } = consul.address() as AddressInfo;
+      const bmcFile = name === 'scheduler' ? '' : `bmc_file: ${join(folder, 'bmc.yaml')}\n`;
+      const reach = `address: '127.0.0.1:${String(port)}', token_file: ${join(folder, 'token')}`;
+      const service = startService(name, `${more()}${bmcFile}log: { debug: true }\n`, {}, reach);
+      await vi.waitFor(() => {
+        for (const line of processes()) told.add(line);
+        expect(service.text()).toContain(last);
+        expect([...tokens]).toEqual([token]);
+      }, PATIENCE);
+      const url = await metricsOf(service);
+      for (const path of ['/metrics', '/livez', '/readyz']) told.add(await (await fetch(`${url}${path}`)).text());
+      const ended = once(service.child, 'exit');
+      service.child.kill('SIGTERM');
+      await ended;
+      told.add(service.text());
+    } finally {
+      consul.closeAllConnections();
+      consul.close();
+    }
+    for (const secret of [token, password]) expect([...told].filter((text) => text.includes(secret))).toEqual([]);
   });
 });

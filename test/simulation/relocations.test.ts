@@ -49,3 +49,42 @@ describe('a VM that fails to start', () => {
     expect(starts).toHaveLength(5);
   });
 });
+
+describe('a guest that crashes again and again', () => {
+  it('is started after longer and longer waits, then on another node, and ends in ERROR with its reason', async () => {
+    const { clock, agents } = desk.cluster;
+    const begun: { host: string; atMs: number }[] = [];
+    let vm = '';
+    desk.cluster.onHypervisorCall = (host, method) => {
+      if (method !== 'start') return undefined;
+      begun.push({ host, atMs: clock.nowMs() });
+      clock.after(2_000, () => {
+        for (const agent of agents) if (agent.host.name === host) agent.host.crashGuest(vm);
+      });
+      return undefined;
+    };
+    const domainXml = "<domain type='kvm'><name>loops</name><memory unit='MiB'>64</memory><vcpu>1</vcpu></domain>";
+    const spec = { domainXml, maxRestart: 3, maxRelocate: 1 };
+    vm = (await desk.ask((api) => api.defineVm({ node: 'n1', start: true, spec, requestId: 'loops' }))).vm?.id ?? '';
+    const isOver = async (): Promise<boolean> => (await vmOf(vm))?.status?.reason === 'RELOCATIONS_EXHAUSTED';
+    for (let passed = 0; passed < 1_200_000 && !(await isOver()); passed += 5_000) await desk.pass(5_000);
+    const status = (await vmOf(vm))?.status;
+    expect(status).toMatchObject({ state: VmState.ERROR, reason: 'RELOCATIONS_EXHAUSTED' });
+    const hosts = [...new Set(begun.map(({ host }) => host))];
+    expect(hosts).toHaveLength(2);
+    expect(hosts[0]).toBe('n1');
+    for (const host of hosts) {
+      expect(status?.detail).toContain(host);
+      const times = begun.filter((one) => one.host === host).map(({ atMs }) => atMs);
+      expect(times).toHaveLength(4);
+      const waits = times.slice(1).map((atMs, place) => atMs - (times[place] ?? 0));
+      expect(waits[1]).toBeGreaterThan(waits[0] ?? 0);
+      expect(waits[2]).toBeGreaterThan(waits[1] ?? 0);
+    }
+    // It stays so until somebody starts it: then it has all its tries again.
+    await desk.pass(120_000);
+    expect(begun).toHaveLength(8);
+    await desk.ask((api) => api.startVm({ vm }));
+    await desk.see('it is tried again', () => begun.length > 8, 600_000);
+  });
+});

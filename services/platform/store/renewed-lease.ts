@@ -100,6 +100,7 @@ export class RenewedLease implements Lease {
     try {
       while (!this.lost.aborted) {
         await sleep(this.clock, Math.max(0, nextAtMs - this.clock.nowMs()), this.lost);
+        this.options.onRenewal?.(this.clock.nowMs() - nextAtMs);
         const renewed = await this.#renewOnce();
         // Several tries fit between a failed renewal and the end.
         nextAtMs = renewed ? this.#renewedAtMs + renewEveryMs : this.clock.nowMs() + renewEveryMs / 10;

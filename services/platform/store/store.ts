@@ -141,6 +141,8 @@ export interface LeaseOptions {
    * and the lock is free once `lockDelayMs` has passed. Nobody's unless told.
    */
   takesOver?: (held: string) => boolean;
+  /** Told with every renewal that falls due how much later than planned it is sent. */
+  onRenewal?: (latenessMs: number) => void;
   /** Ties the session to the health of this store node (serf), where the store knows nodes. */
   tieToNodeHealth?: boolean;
   /** Ends the taking; once taken, {@link Lease.release} ends the lease. */
