@@ -22,7 +22,7 @@ import type { DrillPlan, DrillVm, Expectation } from './timeline.js';
 const LADDER_TEST_MS = 120_000;
 
 /** What is to be killed, and how. */
-export interface DrillWish {
+interface DrillWish {
   node: string;
   command: string | undefined;
   waitBack: boolean;
