@@ -60,7 +60,9 @@ export function createFencerApi(env: Env, desk: () => FencerDesk | undefined): F
 
     async createFenceAction(request, context) {
       wantReason(request.reason);
-      return { fenceAction: await requestAction(led(), request, callerOf(context).name) };
+      const desk = led();
+      const ask = () => requestAction(desk, request, callerOf(context).name);
+      return { fenceAction: await desk.leading.turns.inTurn(request.requestId, ask) };
     },
     getFenceAction: ({ id }) => answer(() => ({ fenceAction: found(led(), id) })),
     listFenceActions: (page) =>

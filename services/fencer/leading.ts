@@ -7,6 +7,7 @@ import type { Ledger } from '../membership/ledger.js';
 import type { Term } from '../membership/leadership.js';
 import type { NodeStreams } from '../membership/node-streams.js';
 import type { RecordCache } from '../membership/record-cache.js';
+import type { RequestTurns } from '../membership/requests.js';
 import type { FencerEnv } from '../platform/env.js';
 import type { Judging } from './judging.js';
 
@@ -71,6 +72,7 @@ export interface FencerLeading {
   drills: RecordCache<FenceDrill>;
   arming: RecordCache<Arming>;
   settings: FencingSettings;
+  turns: RequestTurns;
   startedAtMs: number;
   /** By kind of record: the index up to which its history was pruned. */
   prunedUpTo: Map<string, bigint>;

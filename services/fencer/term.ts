@@ -12,6 +12,7 @@ import type { Term } from '../membership/leadership.js';
 import { createNodeStreams } from '../membership/node-streams.js';
 import { heardEpochOf } from '../membership/overtaken.js';
 import { RecordCache } from '../membership/record-cache.js';
+import { RequestTurns } from '../membership/requests.js';
 import type { FencerEnv } from '../platform/env.js';
 import { Acting } from './actions/acting.js';
 import { fenceActionHistory } from './actions/history.js';
@@ -91,6 +92,7 @@ export async function openTerm(env: FencerEnv, term: Term, config: Required<Fenc
     drills: drillRecords,
     arming: new RecordCache(keys.arming, armingCodec, env.log.child('arming')),
     settings: settingsOf(config.fencing),
+    turns: new RequestTurns(),
     startedAtMs: env.clock.nowMs(),
     prunedUpTo: await readPruned(env),
     tell: (told) => events.emit(told),

@@ -41,3 +41,25 @@ export async function earlierResult<T>(
 export function noteRequest(requestId: string, createdKey: string): TxnOp[] {
   return requestId === '' ? [] : [{ op: 'cas', key: keys.request(requestId), value: createdKey, index: 0n }];
 }
+
+/**
+ * Requests with the same ID, one after another: who repeats one before it has ended waits, and then finds what it
+ * created. Between leaders the note of the request does the same.
+ */
+export class RequestTurns {
+  readonly #running = new Map<string, Promise<unknown>>();
+
+  async inTurn<T>(requestId: string, work: () => Promise<T>): Promise<T> {
+    if (requestId === '') return await work();
+    for (let before = this.#running.get(requestId); before !== undefined; before = this.#running.get(requestId)) {
+      await before.catch(() => undefined);
+    }
+    const turn = work();
+    this.#running.set(requestId, turn);
+    try {
+      return await turn;
+    } finally {
+      this.#running.delete(requestId);
+    }
+  }
+}

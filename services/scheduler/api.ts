@@ -64,7 +64,8 @@ export function createApi(
 
   return implement(SchedulerServiceDefinition, {
     async defineVm(request) {
-      return answer(await defineVm(led().leading, request));
+      const { leading } = led();
+      return answer(await leading.turns.inTurn(request.requestId, () => defineVm(leading, request)));
     },
     getVm: async ({ vm }) => Promise.resolve(answer(findVm(led().leading, vm).record)),
     listVms: async ({ node, ...page }) => {
@@ -103,7 +104,8 @@ export function createApi(
 
     async createMigration(request) {
       const { leading, queue } = led();
-      return { migration: queue.live(await createMigration(leading, request)) };
+      const created = await leading.turns.inTurn(request.requestId, () => createMigration(leading, request));
+      return { migration: queue.live(created) };
     },
     getMigration: async ({ id }) => Promise.resolve({ migration: migrationNow(led(), id) }),
     listMigrations: async ({ vm, openOnly, ...page }) => {
@@ -150,7 +152,8 @@ export function createApi(
       return { node: findNode(leading, request.node).node };
     },
     async createDrain(request) {
-      return { drain: await createDrain(led().leading, request) };
+      const { leading } = led();
+      return { drain: await leading.turns.inTurn(request.requestId, () => createDrain(leading, request)) };
     },
     getDrain: async ({ id }) => Promise.resolve({ drain: findDrain(led().leading, id).record }),
     listDrains: async (page) => {

@@ -39,6 +39,7 @@ import { createOrders } from './orders.js';
 import { Recovery } from './recovery/recovery.js';
 import { Relocations } from './recovery/relocations.js';
 import { RecordCache } from '../membership/record-cache.js';
+import { RequestTurns } from '../membership/requests.js';
 import type { Leading } from './term.js';
 import { MovedByHand } from './vms/moved-by-hand.js';
 
@@ -115,6 +116,7 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
     nodes,
     ledger: createLedger(env, term),
     orders: createOrders(env, term, nodes),
+    turns: new RequestTurns(),
     vms: new RecordCache(keys.vms, vmCodec, env.log.child('vms')),
     migrations: new RecordCache(keys.migrations, migrationCodec, env.log.child('migrations')),
     networks: new RecordCache(keys.networks, networkCodec, env.log.child('networks')),

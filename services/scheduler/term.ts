@@ -7,6 +7,7 @@ import type { Env } from '../platform/env.js';
 import type { Ledger } from '../membership/ledger.js';
 import type { Orders } from './orders.js';
 import type { RecordCache } from '../membership/record-cache.js';
+import type { RequestTurns } from '../membership/requests.js';
 
 /**
  * What the leading Scheduler works with from taking the leadership to losing it. Nothing of it outlives the term: the
@@ -29,6 +30,7 @@ export interface Leading {
   prunedUpTo: Map<string, bigint>;
   nodes: NodeStreams;
   orders: Orders;
+  turns: RequestTurns;
   /** What an operator set for the whole cluster; undefined: nothing. */
   options: ClusterOptions | undefined;
   /** VMs whose first record is being written down right now, as placed at their home: their room there is taken (INV-6). */

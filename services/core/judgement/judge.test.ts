@@ -144,6 +144,13 @@ describe('a node that said it leaves', () => {
     const verdicts = watch([ALIVE, leaving, ...times(120, gone), ...times(6, gone)]);
     expect(new Set(rulesOf(verdicts.slice(1, 122)))).toEqual(new Set(['said it leaves']));
     expect(verdicts.at(-1)?.judgement).toBe(NodeJudgement.DEAD_UNPROVEN);
+    expect(verdicts[2]?.detail).toBe('it said that it is shutting down and is silent for 5 s; from 600 s on its throws count');
+  });
+
+  it('is not waited for without end by an observer that came later and never saw it alive', () => {
+    const verdicts = watch([...times(121, gone), ...times(6, gone)]);
+    expect(new Set(rulesOf(verdicts.slice(0, 121)))).toEqual(new Set(['said it leaves']));
+    expect(verdicts.at(-1)?.judgement).toBe(NodeJudgement.DEAD_UNPROVEN);
   });
 });
 

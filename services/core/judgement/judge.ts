@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { EvidenceSource, NodeJudgement } from '@lockstep/sdk/v1';
 import { isOfAgent, JUDGEMENT_LIMITS, type JudgementLimits, type NodeFacts, type Observation } from './facts.js';
-import { isLeaving, look, seconds, type Look, type Track } from './throws.js';
+import { isLeaving, look, seconds, silentMs, type Look, type Track } from './throws.js';
 
 /** All that a rule reads. */
 export interface RuleInput {
@@ -48,8 +48,10 @@ export const RULES = [
     name: 'said it leaves',
     judgement: NodeJudgement.LEAVING,
     applies: ({ facts, looked, nowMs, limits }) => isLeaving(looked.track, facts, nowMs, limits),
-    says: ({ looked: { signs } }) =>
-      `it said that it is shutting down${signs.length === 0 ? ' and is silent since' : ''}`,
+    says: ({ looked: { signs, track }, nowMs, limits }) => {
+      const silent = ` and is silent for ${seconds(silentMs(track, nowMs))}; from ${seconds(limits.leavingLimitMs)} on its throws count`;
+      return `it said that it is shutting down${signs.length === 0 ? silent : ''}`;
+    },
   },
   {
     name: 'power is off',

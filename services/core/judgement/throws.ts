@@ -10,6 +10,8 @@ export interface Track {
   /** When a throw last was held, or a sign of life made it needless. */
   lastThrowAtMs: number;
   lastLookAtMs: number;
+  /** When this life of the node was first looked at. */
+  firstLookAtMs: number;
   /** When it was last seen alive, and by what; undefined: not yet. */
   lastSeen: { atMs: number; by: string[] } | undefined;
 }
@@ -37,6 +39,7 @@ export function look(before: Track | undefined, facts: NodeFacts, nowMs: number,
     throwsMissed: known?.throwsMissed ?? 0,
     lastThrowAtMs: known?.lastThrowAtMs ?? nowMs,
     lastLookAtMs: nowMs,
+    firstLookAtMs: known?.firstLookAtMs ?? nowMs,
     lastSeen: known?.lastSeen,
   };
 
@@ -69,8 +72,12 @@ export function look(before: Track | undefined, facts: NodeFacts, nowMs: number,
 
 /** It said that it leaves, and has not been silent for longer than that may take. */
 export function isLeaving(track: Track, facts: NodeFacts, nowMs: number, { leavingLimitMs }: JudgementLimits): boolean {
-  if (facts.ownPhase !== 'leaving') return false;
-  return track.lastSeen === undefined || nowMs - track.lastSeen.atMs <= leavingLimitMs;
+  return facts.ownPhase === 'leaving' && silentMs(track, nowMs) <= leavingLimitMs;
+}
+
+/** An observer that never saw it alive counts from its own first look. */
+export function silentMs({ lastSeen, firstLookAtMs }: Track, nowMs: number): number {
+  return nowMs - (lastSeen?.atMs ?? firstLookAtMs);
 }
 
 export function seconds(durationMs: number): string {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-import { DisarmMode, EventSeverity, FenceActionState, SelfFenceMode } from '@lockstep/sdk/v1';
+import { DisarmMode, EventSeverity, FenceActionState, NodeJudgement, NodeLeavingKind, SelfFenceMode } from '@lockstep/sdk/v1';
 import { describe, expect, it } from 'vitest';
 import { durationOf } from '../../core/duration.js';
 import { POINTS } from '../../core/migration/points.js';
-import { eventCodec } from '../../core/records/codec.js';
+import { eventCodec, nodeCodec } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
 import { callContext } from '../../membership/test-world.js';
 import { cluster } from '../test-cluster.js';
@@ -136,6 +136,27 @@ describe('a node that dies', () => {
     expect((await until(fencer, S.CANCELLED, 180_000)).reason).toBe('JOINED_AGAIN');
     expect(await fencedBy('h1')).toBe('');
     await close(fencer);
+  });
+});
+
+describe('a host that reboots in order', () => {
+  it('has its time although another Fencer leads by then, and is fenced where it does not come back', async () => {
+    const { clock, server, fencer, agent, replica, crash, until, actions, close } = await cluster(['h1', 'h2', 'h3']);
+    const store = server.store('test');
+    const entry = await store.get(keys.node('h1'));
+    if (entry === undefined) throw new Error('h1 has no record');
+    const leaving = { kind: NodeLeavingKind.REBOOT, time: clock.wallTime(), left: true };
+    const record = { ...nodeCodec.decode(entry.value, entry.index), leaving };
+    await store.txn([{ op: 'set', key: keys.node('h1'), value: nodeCodec.encode(record) }]);
+    agent('h1').say({ judgement: NodeJudgement.LEAVING, leaving });
+    await clock.advance(2_000);
+    await crash('h1');
+    await close(fencer);
+    const next = replica('f2');
+    await clock.advance(480_000);
+    expect(await actions(next)).toEqual([]);
+    await until(next, S.CONFIRMED, 300_000);
+    await close(next);
   });
 });
 

@@ -73,7 +73,9 @@ export class Aftermath {
         if (disarmed(this.leading) !== undefined) throw new Error('the Fencer is disarmed, so that nothing is recovered');
         const vms = await this.#callScheduler(action);
         await this.journal.amend(id, (now) => ({ ...now, recovered: true }));
-        const message = `the Scheduler recovers ${action.node}: ${String(vms)} VMs`;
+        // It finds the proof by itself as well, and may have been quicker than this call.
+        const left = vms === 0 ? 'no VM is left there to be recovered' : `${String(vms)} VMs are left there to be recovered`;
+        const message = `the Scheduler took the proof that ${action.node} is off: ${left}`;
         this.#log.ok(message, { action: id });
         await this.leading.tell({ ...about(action), severity: EventSeverity.INFO, reason: 'RECOVERY_BEGUN', message });
         return;

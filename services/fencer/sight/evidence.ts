@@ -65,7 +65,7 @@ export function factsOf(view: NodeView, observer: Observer, sights: Sights): Nod
     incarnation: view.record.incarnation,
     fencedBy: view.record.fencedBy,
     observations,
-    ownPhase: own === undefined ? undefined : phaseOf(own),
+    ownPhase: own === undefined ? phaseOnRecord(view.record) : phaseOf(own),
     steady: view.record.steady,
     leftInOrder: view.record.leaving?.left === true && view.record.leaving.kind === NodeLeavingKind.SHUTDOWN,
     powerOff: powerOffOf(view, observer, sights),
@@ -183,6 +183,11 @@ function ownWord(own: Node, { name: node, lastMessageAtMs }: NodeView, { nowMs }
     ageMs: lastMessageAtMs === undefined ? undefined : nowMs - lastMessageAtMs,
     detail: `it last said: ${phase}${reason}`,
   };
+}
+
+/** The one word that is durable: an observer that never heard the agent itself finds it there. */
+function phaseOnRecord({ leaving }: Node): OwnPhase | undefined {
+  return leaving === undefined ? undefined : 'leaving';
 }
 
 /** An agent that names its phase is believed; one that does not is starting until it is ready for the first time. */

@@ -17,7 +17,10 @@ export function networkApi(
   led: () => Leading,
 ): Pick<SchedulerServiceImplementation, 'createNetwork' | 'getNetwork' | 'listNetworks' | 'deleteNetwork'> {
   return {
-    createNetwork: async (request) => ({ network: await createNetwork(led(), request) }),
+    async createNetwork(request) {
+      const leading = led();
+      return { network: await leading.turns.inTurn(request.requestId, () => createNetwork(leading, request)) };
+    },
     getNetwork: async ({ name }) => Promise.resolve({ network: findNetwork(led(), name).record }),
     listNetworks: async () => Promise.resolve({ networks: networksOf(led()) }),
     deleteNetwork: async ({ name }) => {

@@ -188,7 +188,11 @@ export class RecordChecker {
     const capacity = this.outside.memoryBytes(targetNode);
     if (capacity === undefined) return;
     const on = new Set([...this.vms.values()].filter(({ placement }) => placement?.node === targetNode).map((vm) => vm.id));
-    for (const open of this.open()) if (open.targetNode === targetNode) on.add(open.vmId);
+    // From STARTING on the placement says where the VM is to be, and its room at the source is kept as the way back.
+    for (const open of this.open()) {
+      const kept = open.state === MigrationState.STARTING ? open.sourceNode : open.targetNode;
+      if (kept === targetNode) on.add(open.vmId);
+    }
     const promised = [...on].reduce((sum, each) => sum + (this.vms.get(each)?.spec?.memoryBytes ?? 0n), 0n);
     if (on.has(vmId) && promised > capacity) {
       this.violations.report('INV-6', `migration ${id.slice(-6)}: ${String(promised)} bytes are promised on ${targetNode}, which has ${String(capacity)}`);
