@@ -123,6 +123,8 @@ export class SimulatedConnection {
       return result;
     });
     if (limit === undefined) return answer;
+    // Whoever has given up already waits for nothing: then nobody else hears how it ends.
+    answer.catch(() => undefined);
     try {
       return await withDeadline(
         this.#clock,
