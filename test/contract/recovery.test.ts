@@ -12,7 +12,7 @@ import { copies, domainXml, proveOff, runsOn, untilReady } from './dead-host.js'
 // What becomes of the VMs of a host that is proven dead, over real gRPC. The proof is written by the test.
 
 const GIB = 2n ** 30n;
-const WAIT = { timeout: 60_000 };
+const WAIT = { timeout: 40_000 };
 let cluster: DevCluster;
 let lockstep: Lockstep;
 
@@ -67,6 +67,11 @@ async function recordOf(vm: string): Promise<Vm> {
 }
 
 const stateOf = async (vm: string): Promise<VmState | undefined> => (await recordOf(vm)).status?.state;
+
+async function isReady(name: string): Promise<boolean | undefined> {
+  const { nodes } = await lockstep.scheduler.listNodes({});
+  return nodes.find((node) => node.name === name)?.ready;
+}
 
 /** What is told of a VM, oldest first: why, by whom, and in words. */
 async function toldOf(vm: string): Promise<{ reason: string; actor: string; message: string }[]> {
@@ -185,6 +190,8 @@ describe('recovery with too little room', () => {
     const low = await vmOn('n1', 'a-low', { memoryMib: 1536, priority: 1 });
     const high = await vmOn('n1', 'z-high', { memoryMib: 1536, priority: 9 });
     await cluster.power('n3', 'off');
+    // Until then it is a target like any other.
+    await expect.poll(() => isReady('n3'), WAIT).toBe(false);
     await cluster.power('n1', 'off');
     await proveOff(cluster, 'n1', 'fa-1');
     await expect.poll(() => stateOf(low.id), WAIT).toBe(VmState.WAITING_TARGET);
