@@ -4,7 +4,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { VmDesired, VmState } from '@lockstep/sdk';
-import { crashHost, ensureImage, guestXml, rebootHost, until, up, type HostLayout } from '#lab';
+import { crashHost, down, ensureImage, guestXml, rebootHost, until, up, type HostLayout } from '#lab';
 import { chooseVictim, comeBack, healthy, noneSince, printed, removeGuest, startGuest, type Guest } from '../fence-matrix/stage.js';
 import { removeGuests, startGuest as startCounter } from '../guest.js';
 import { Cluster } from '../kill-matrix/cluster.js';
@@ -16,6 +16,8 @@ const cluster = new Cluster(lab);
 let guests: Guest[] = [];
 
 beforeAll(async () => {
+  // A lab of the other shows remembers which BMC lied, and believes it no more: nothing would prove that host off.
+  await down(lab, { env: meshEnv });
   await meshUp();
   await healthy(cluster);
 });
