@@ -24,6 +24,9 @@ const long = [
 /** In labs of their own, so that they can run beside the tests of the lab. */
 const beside = ['test/lab/lab.test.ts', 'test/lab/fence-matrix.test.ts', 'test/lab/kill-matrix.test.ts'];
 
+/** One file after another: they share a lab. */
+const onLab = { globalSetup: ['test/lab/mesh-setup.ts'], testTimeout: 300_000, hookTimeout: 600_000, fileParallelism: false };
+
 /** One project per kind of test: what each needs of the machine differs, and so do its limits. */
 export default defineConfig({
   test: {
@@ -75,10 +78,7 @@ export default defineConfig({
           name: 'lab',
           include: ['test/lab/**/*.test.ts'],
           exclude: [...exclude, ...long, ...beside],
-          globalSetup: ['test/lab/mesh-setup.ts'],
-          testTimeout: 300_000,
-          hookTimeout: 600_000,
-          fileParallelism: false,
+          ...onLab,
         },
       },
       {
@@ -87,10 +87,7 @@ export default defineConfig({
           name: 'lab-beside',
           include: beside,
           exclude,
-          globalSetup: ['test/lab/mesh-setup.ts'],
-          testTimeout: 300_000,
-          hookTimeout: 600_000,
-          fileParallelism: false,
+          ...onLab,
         },
       },
       {
@@ -99,10 +96,8 @@ export default defineConfig({
           name: 'lab-long',
           include: long,
           exclude,
-          globalSetup: ['test/lab/mesh-setup.ts'],
+          ...onLab,
           testTimeout: 900_000,
-          hookTimeout: 600_000,
-          fileParallelism: false,
         },
       },
     ],

@@ -154,9 +154,9 @@ describe('a drill of a node', () => {
     expect(report.proven?.rung).toMatch(/^(read-power|read-back)$/);
   }, 3 * LIMIT_MS);
 
-  it('fails where nobody misses the node, as the command did not kill it', async () => {
+  it('fails where nobody misses the node, as the command did not kill it, and waits no longer for a command that never ends', async () => {
     await untilReady(lockstep, 3);
-    const ended = await drill('n2', '--confirm', 'n2', '--kill', 'true', '--timeout', '5s');
+    const ended = await drill('n2', '--confirm', 'n2', '--kill', 'sleep 600', '--timeout', '5s');
     expect(ended.code).toBe(1);
     expect(ended.stdout).toContain('not yet');
     expect(ended.stderr).toContain('reason: NOT_SUSPECTED');

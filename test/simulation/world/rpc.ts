@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type LimitedCallOptions, mapMethods, type ServiceInfo } from '@lockstep/sdk/transport';
-import {
-  FencerServiceDefinition,
-  NodeAgentServiceDefinition,
-  SchedulerServiceDefinition,
-} from '@lockstep/sdk/v1';
+import { FencerServiceDefinition, NodeAgentServiceDefinition, SchedulerServiceDefinition } from '@lockstep/sdk/v1';
 import { LockstepError } from '@lockstep/services/core/errors/catalogue.js';
 import { Cancelled, DeadlineExceeded } from '@lockstep/services/platform/clock/clock.js';
 import type { Peers } from '@lockstep/services/platform/rpc/peers.js';

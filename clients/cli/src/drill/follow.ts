@@ -94,20 +94,40 @@ async function kill(cluster: Lockstep, timeline: DrillTimeline, signal: AbortSig
     await fencer.createFenceAction({ requestId: randomUUID(), node, reason }, { signal });
     return;
   }
-  const ended = await run(command);
+  const ended = await run(command, signal);
+  if (ended === undefined) return;
   timeline.commandEnded();
   if (ended === '0') return;
   const message = `the command that was to kill ${node} ended with ${ended}: ${command}`;
   throw new CommandError(ExitCode.FAILED, 'KILL_FAILED', message, `lockstep fence evidence ${node}`);
 }
 
-/** By the shell, as it was written; what it says goes to stderr. Returns its exit code, or the signal that ended it. */
-async function run(command: string): Promise<string> {
+/**
+ * By the shell, as it was written; what it says goes to stderr. Returns its exit code, or the signal that ended it;
+ * undefined where the drill was over before it, and ended it: one that goes through the host it kills may never return.
+ */
+async function run(command: string, signal: AbortSignal): Promise<string | undefined> {
   return await new Promise((resolve, reject) => {
-    const child = spawn(command, { shell: true, stdio: ['ignore', 2, 2] });
+    // A process group of its own, so that what the shell started ends with it.
+    const child = spawn(command, { shell: true, detached: true, stdio: ['ignore', 2, 2] });
+    const letGo = (): void => {
+      if (child.pid !== undefined) endGroup(child.pid);
+      child.unref();
+      resolve(undefined);
+    };
+    signal.addEventListener('abort', letGo, { once: true });
     child.once('error', reject);
-    child.once('close', (code, signal) => {
-      resolve(String(code ?? signal));
+    child.once('close', (code, by) => {
+      signal.removeEventListener('abort', letGo);
+      resolve(String(code ?? by));
     });
   });
+}
+
+function endGroup(pid: number): void {
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch {
+    // It ended by itself in this moment.
+  }
 }
