@@ -117,7 +117,7 @@ async function prepareTarget(attempt: Attempt, source: PrepareResponse): Promise
     },
     ({ migrationUri }) => `listens at ${migrationUri}`,
   );
-  const forecast = forecastOf(attempt, source.dirtyRateBytesPerSecond);
+  const forecast = forecastOf(attempt, source);
   await attempt.journal.write(attempt.id, () => ({
     migration: { state: MigrationState.PREPARED, phases: attempt.phases, forecast },
   }));
