@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type CallOptions, type Connection, paramsToRecord, StatsFlag, StatsGroup } from '@lockstep/node-libvirt';
 import { sleep, type Clock } from '../clock/clock.js';
-import { type CallLimit, HypervisorError } from './hypervisor.js';
+import { type CallLimit, HypervisorError, type MemoryUse } from './hypervisor.js';
 import type { LibvirtLink } from './libvirt-link.js';
 
 /** QEMU looks at some pages only, so that a second says little of a small guest; `measured` is libvirt's word for a result. */
@@ -16,11 +16,25 @@ export interface MeasuringParts {
   figures: LibvirtLink;
 }
 
-/** How much of its memory a running domain writes to in a second, in bytes, as QEMU measures it. */
-export async function measureDirtyRate({ clock, control, figures }: MeasuringParts, uuid: string, call: CallLimit): Promise<bigint> {
-  await control.run('dirtyRate', call, async ({ jobs, domains }, options) =>
-    jobs.startDirtyRateCalc(await domains.lookupByUuid(uuid, options), DIRTY_RATE.seconds, 0, options),
-  );
+/** What a running domain does with its memory: what it writes to by QEMU's word, what it ever touched by the kernel's. */
+export async function measureMemory(parts: MeasuringParts, uuid: string, call: CallLimit): Promise<MemoryUse> {
+  const { clock, control } = parts;
+  const memoryBytes = await control.run('memoryUse', call, async ({ jobs, domains }, options) => {
+    const domain = await domains.lookupByUuid(uuid, options);
+    await jobs.startDirtyRateCalc(domain, DIRTY_RATE.seconds, 0, options);
+    return (await domains.info(domain, options)).maxMemoryBytes;
+  });
+  const beganMs = clock.nowMs();
+  const before = await touchedMemory(uuid, memoryBytes);
+  const sampled = await awaitDirtyRate(parts, uuid, call);
+  const touchedBytes = await touchedMemory(uuid, memoryBytes);
+  if (before === undefined || touchedBytes === undefined) return { dirtyRateBytesPerSecond: sampled, touchedBytes };
+  // What it touched for the first time it wrote to: of a guest that fills its memory that tells more than QEMU's samples.
+  const grown = BigInt(Math.round(Number(touchedBytes - before) / ((clock.nowMs() - beganMs) / 1000)));
+  return { dirtyRateBytesPerSecond: grown > sampled ? grown : sampled, touchedBytes };
+}
+
+async function awaitDirtyRate({ clock, figures }: MeasuringParts, uuid: string, call: CallLimit): Promise<bigint> {
   const untilMs = clock.nowMs() + call.deadlineMs;
   for (;;) {
     await sleep(clock, DIRTY_RATE.lookEveryMs, call.signal);

@@ -31,7 +31,7 @@ import { DomainReader } from './libvirt-domain.js';
 import { passOnEvents } from './libvirt-events.js';
 import { checkFit } from './libvirt-fit.js';
 import { type LibvirtAddress, LibvirtLink, openConnection } from './libvirt-link.js';
-import { measureDirtyRate, touchedMemory } from './libvirt-memory.js';
+import { measureMemory } from './libvirt-memory.js';
 import { LibvirtIncoming, LibvirtOutgoing } from './libvirt-migration.js';
 
 export interface LibvirtOptions extends LibvirtAddress {
@@ -206,15 +206,8 @@ class LibvirtHypervisor implements Hypervisor {
     return this.#control.run('checkFit', call, (connection, options) => checkFit(connection, xml, options));
   }
 
-  async memoryUse(uuid: string, call: CallLimit): Promise<MemoryUse> {
-    const parts = { clock: this.#options.clock, control: this.#control, figures: this.#figures };
-    const dirtyRateBytesPerSecond = await measureDirtyRate(parts, uuid, call);
-    // Last, as the guest goes on to touch more of its memory.
-    const { memoryBytes } = await this.#on('memoryUse', uuid, call, async ({ domains }, domain, options) => {
-      const { maxMemoryBytes } = await domains.info(domain, options);
-      return { memoryBytes: maxMemoryBytes };
-    });
-    return { dirtyRateBytesPerSecond, touchedBytes: await touchedMemory(uuid, memoryBytes) };
+  memoryUse(uuid: string, call: CallLimit): Promise<MemoryUse> {
+    return measureMemory({ clock: this.#options.clock, control: this.#control, figures: this.#figures }, uuid, call);
   }
 
   async openOutgoing(uuid: string, call: CallLimit): Promise<OutgoingMigration> {
