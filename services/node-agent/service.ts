@@ -18,7 +18,7 @@ import type { FactsReader } from './facts-reader.js';
 import type { SourceRole } from './migration/source.js';
 import type { TargetRole } from './migration/target.js';
 import type { NodeNetworks } from './networks.js';
-import { orderedVm, type OrderedVm } from './orders.js';
+import { orderedVm, type OrderedVm, type Speaker } from './orders.js';
 import type { AgentParts } from './parts.js';
 import type { NodePresence } from './presence.js';
 import { probe } from './probe.js';
@@ -60,13 +60,13 @@ export function agentService(agent: ServiceParts): NodeAgentServiceImplementatio
     header: OrderHeader | undefined,
     order: VmOrder | undefined,
     needs: { migration: boolean },
-    work: (vm: OrderedVm) => Promise<T>,
+    work: (vm: OrderedVm, speaker: Speaker) => Promise<T>,
   ): Promise<T> => {
     const vm = orderedVm(order, { epoch: true, ...needs });
     const speaker = await guard.order(header);
     return queues.run(vm.vmId, what, () => {
       guard.stillHighest(speaker);
-      return work(vm);
+      return work(vm, speaker);
     });
   };
 
@@ -81,9 +81,9 @@ export function agentService(agent: ServiceParts): NodeAgentServiceImplementatio
       yield* watchers.watch(signal, header?.leaderRole === LeaderRole.SCHEDULER);
     },
 
-    async applyVm({ header, order, desired, spec }) {
-      const vm = await inTurn('ApplyVm', header, order, { migration: false }, (ordered) =>
-        vmOrders.apply(ordered, desired, spec),
+    async applyVm({ header, order, desired, spec, sequence }) {
+      const vm = await inTurn('ApplyVm', header, order, { migration: false }, (ordered, { epoch }) =>
+        vmOrders.apply(ordered, { desired, spec, leaderEpoch: epoch, sequence }),
       );
       return { vm };
     },
@@ -139,6 +139,8 @@ export function agentService(agent: ServiceParts): NodeAgentServiceImplementatio
         }
         const vote = await source.prepare(vm, request.measureDirtyRate);
         if (!vote.granted) return { granted: false, refusals: [vote.refusal] };
+        // Whatever brought it here is over.
+        target.forget(vm.vmId);
         const { cookie, liveXml, persistentXml, paused, memoryUse } = vote.begun;
         return { granted: true, cookie: Buffer.from(cookie), domainXml: liveXml, persistentXml, paused, ...memoryUse };
       });

@@ -22,8 +22,20 @@ import { DEFAULT_MAX_RESTART, wishOf } from './wishes.js';
 /** A forced stop takes a moment beyond the limit. */
 const STOP_GRACE_MS = 30_000;
 
+/** What a leader wants of a VM, and which of its wishes it is. */
+interface ToldWish {
+  desired: VmDesired;
+  spec: VmSpec | undefined;
+  leaderEpoch: bigint;
+  /** 0: not counted. */
+  sequence: bigint;
+}
+
 /** The orders on one VM outside of a migration's steps. Every method but `stop` runs in the VM's queue. */
 export class VmOrders {
+  /** Which wish each VM was told last, by this leader. An order for an earlier life of this agent is refused anyway. */
+  readonly #latest = { leaderEpoch: 0n, sequences: new Map<string, bigint>() };
+
   constructor(
     private readonly parts: AgentParts,
     private readonly reconciler: Reconciler,
@@ -32,10 +44,12 @@ export class VmOrders {
   ) {}
 
   /** Notes the wish; the reconciler works towards it. */
-  async apply(order: OrderedVm, desired: VmDesired, spec: VmSpec | undefined): Promise<VmReport> {
+  async apply(order: OrderedVm, told: ToldWish): Promise<VmReport> {
     const { vmId, placementEpoch, migrationId } = order;
+    const { desired, spec } = told;
     const known = [VmDesired.RUNNING, VmDesired.STOPPED, VmDesired.DISABLED, VmDesired.UNMANAGED] as VmDesired[];
     if (!known.includes(desired)) throw invalidField('desired', String(desired), 'RUNNING, STOPPED, DISABLED or UNMANAGED');
+    this.#refuseOvertaken(vmId, told);
     const { floor, armed, assignment } = this.parts.memory.notes(vmId);
     if (placementEpoch <= floor) throw givenUp(order, floor);
     const domain = await findCopy(this.parts.env.hypervisor, vmId).catch(() => undefined);
@@ -54,6 +68,7 @@ export class VmOrders {
     }
     await this.parts.env.points('agent/apply/noted');
     this.reconciler.assign(vmId, wish);
+    if (told.sequence > 0n) this.#latest.sequences.set(vmId, told.sequence);
     return this.report(vmId, domain);
   }
 
@@ -178,6 +193,18 @@ export class VmOrders {
   }
 
   /** `but`: the migration whose own order it is. */
+  /** What its sender gave up on may be delivered after what it said next. */
+  #refuseOvertaken(vm: string, { leaderEpoch, sequence }: ToldWish): void {
+    if (leaderEpoch !== this.#latest.leaderEpoch) {
+      this.#latest.leaderEpoch = leaderEpoch;
+      this.#latest.sequences.clear();
+    }
+    const latest = this.#latest.sequences.get(vm) ?? 0n;
+    if (sequence === 0n || sequence >= latest) return;
+    const message = `a later wish was told since (${String(latest)}, this is ${String(sequence)})`;
+    throw new LockstepError('STALE_ORDER', message, { vm, got: String(sequence), want: `above ${String(latest)}` });
+  }
+
   #refuseWhileMoving(vmId: string, but = ''): void {
     const { outgoing, armed } = this.parts.memory.notes(vmId);
     const open = outgoing ?? (armed?.closed === false ? armed : undefined);

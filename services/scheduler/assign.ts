@@ -95,7 +95,7 @@ export class Assignments {
       const { client, header, incarnation } = this.leading.orders.agent(placement.node);
       const order = { vmId: id, placementEpoch: placement.epoch, migrationId: '' };
       await client.applyVm(
-        { header, order, desired, spec },
+        { header, order, desired, spec, sequence: this.leading.orders.nextWish() },
         { deadlineMs: APPLY_DEADLINE_MS, signal: this.leading.term.ended },
       );
       this.acknowledged.set(id, { node: placement.node, desired, incarnation, index });

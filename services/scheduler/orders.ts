@@ -23,11 +23,15 @@ export interface Orders {
    * is under way, the order fails with HOST_OFF.
    */
   agent(node: string): Agent;
+  /** The number of the next wish that is told to an agent; an agent refuses one that comes after a higher one. */
+  nextWish(): bigint;
 }
 
 export function createOrders(env: Env, term: Term, nodes: NodeStreams): Orders {
   const offs = new HostsOff(nodes);
+  let wishes = 0n;
   return {
+    nextWish: () => (wishes += 1n),
     agent(name) {
       const view = nodes.node(name);
       if (view === undefined) {

@@ -15,6 +15,7 @@ const FOUND: [seed: number, mistake: string][] = [
   [135, 'a node had given a placement up, and the record named it for ever'],
   [3025, 'a move by shutdown noted what it waits for in a closed record; two moves asked for at once were promised one room'],
   [4082, 'a move by shutdown was refused after it had been opened, and the VM stayed locked'],
+  [200040, 'a wish that a connection delivered late took back a later one: what was stopped ran on'],
   [60093, 'a call to the embedded hypervisor that was given up before it was sent failed for nobody to hear'],
 ];
 

@@ -89,6 +89,7 @@ export const CATALOGUE = {
 
   // Agents to leaders.
   STALE_EPOCH: { status: 'FAILED_PRECONDITION', hint: '' },
+  STALE_ORDER: { status: 'FAILED_PRECONDITION', hint: '' },
   STALE_PLACEMENT: { status: 'FAILED_PRECONDITION', hint: '' },
   WRONG_INCARNATION: { status: 'FAILED_PRECONDITION', hint: '' },
   DOMAIN_NOT_FOUND: { status: 'NOT_FOUND', hint: '' },

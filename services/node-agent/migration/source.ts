@@ -12,6 +12,7 @@ import {
 import { withDeadline } from '../../platform/clock/clock.js';
 import type { Logger } from '../../platform/log/log.js';
 import { CALL_MS } from '../config.js';
+import { forgetClosedPreparation } from '../assign.js';
 import { findCopy, isAtMost, removeStandingCopy, runs } from '../copies.js';
 import { runsVcpus } from '../domain-states.js';
 import { milliseconds } from '../../core/duration.js';
@@ -62,6 +63,8 @@ export class SourceRole {
     if (open !== undefined && open.transfer === undefined && !open.handle.lost.aborted) {
       return { granted: true, begun: open.begun };
     }
+    // It may have come by a migration that was closed without a word to this agent.
+    await forgetClosedPreparation(this.parts, vmId);
     const refusal = this.#noteRefusal(order) ?? this.#copyRefusal(order, await findCopy(env.hypervisor, vmId));
     if (refusal !== undefined) return { granted: false, refusal };
 

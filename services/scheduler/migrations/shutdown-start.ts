@@ -55,7 +55,7 @@ async function tellAndLook(attempt: Attempt, role: MigrationRole): Promise<Seen>
   try {
     const { client, header } = attempt.agent(role);
     const { vm } = await client.applyVm(
-      { header, order, desired, spec },
+      { header, order, desired, spec, sequence: attempt.leading.orders.nextWish() },
       { deadlineMs: APPLY_DEADLINE_MS, signal: attempt.leading.term.ended },
     );
     if (desired !== VmDesired.RUNNING) return { kind: 'holds', detail: 'it is defined here and stays stopped' };

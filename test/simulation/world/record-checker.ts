@@ -88,8 +88,10 @@ export class RecordChecker {
     if (now === undefined || then === undefined || now.epoch <= then.epoch || this.outside.lastRanOn(vm.id) === now.node) return;
     const open = this.migrations.get(then.migrationId);
     const mayRun: [node: string, epoch: bigint][] = [[then.node, then.epoch]];
-    // The target of a move by shutdown is told nothing before the source has stopped.
-    if (open !== undefined && open.state !== MigrationState.SHUTTING_DOWN) mayRun.push([open.targetNode, open.placementEpoch]);
+    // The target of a move by shutdown is told nothing before the source has stopped; then, and where the target gave up
+    // and it goes back to the source, the last epoch drawn is the placement's.
+    const isDrawnForTarget = open !== undefined && open.state !== MigrationState.SHUTTING_DOWN && open.placementEpoch > then.epoch;
+    if (isDrawnForTarget) mayRun.push([open.targetNode, open.placementEpoch]);
     for (const [node, epoch] of mayRun) {
       if (node === now.node || this.outside.floor(node, vm.id) >= epoch) continue;
       if ((this.nodes.get(node)?.fencedBy ?? '') !== '') continue;
