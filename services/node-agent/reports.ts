@@ -88,13 +88,15 @@ function detailOf({ state }: Domain): string {
   return state.state === 'off' ? `off (${state.reason})` : '';
 }
 
-/** What a watcher would notice: everything but the age. */
-export function sameReport(one: VmReport, other: VmReport): boolean {
-  return sameFields(one, other, 'status') && sameFields(one.status, other.status, 'age');
-}
-
-/** Field by field, but for one that is compared apart or not at all. A heartbeat must not cost a JSON text of each VM. */
-function sameFields<T extends object>(one: T | undefined, other: T | undefined, but: keyof T): boolean {
-  if (one === undefined || other === undefined) return one === other;
-  return (Object.keys(one) as (keyof T)[]).every((field) => field === but || one[field] === other[field]);
+/** Whether a watcher would notice a difference between two messages: ages grow by themselves and are none. */
+export function sameButAges<T>(one: T, other: T): boolean {
+  if (Object.is(one, other)) return true;
+  if (typeof one !== 'object' || typeof other !== 'object' || one === null || other === null) return false;
+  if (one instanceof Date && other instanceof Date) return one.getTime() === other.getTime();
+  // A heartbeat must not cost a JSON text of each VM.
+  const fields = Object.keys(one) as (keyof T)[];
+  return (
+    fields.length === Object.keys(other).length &&
+    fields.every((field) => field === 'age' || sameButAges(one[field], other[field]))
+  );
 }

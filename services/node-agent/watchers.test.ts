@@ -101,6 +101,26 @@ describe('the stream of a node', () => {
     await leave();
   });
 
+  it('tells of a VM, and of the node, only what has changed: that it was looked at again is no news', async () => {
+    const bed = new TestBed();
+    const a = await bed.node('a');
+    const leader = new TestLeader(bed);
+    await leader.apply(a, 1n);
+    await leader.stop(a, 1n);
+    await bed.clock.advance(12_000);
+    const { messages, leave } = watch(a);
+    await bed.clock.advance(60_000);
+    expect(messages[0]?.vms).toMatchObject([{ vmId: VM, running: false }]);
+    expect(messages.slice(1).flatMap(({ vms }) => vms)).toEqual([]);
+    const ofNode = messages.slice(1).flatMap(({ node }) => node?.figures?.ages ?? []);
+    expect(messages.length).toBeGreaterThan(50);
+    // Its ages are told anew now and then.
+    const told = ofNode.filter(({ collector }) => collector === 'vms');
+    expect(told.length).toBeGreaterThan(2);
+    expect(told.length).toBeLessThan(8);
+    await leave();
+  });
+
   it('gives a slow reader the newest state instead of everything it missed', async () => {
     const bed = new TestBed();
     const a = await bed.node('a');

@@ -4,16 +4,21 @@ import { LockstepError } from '../core/errors/catalogue.js';
 import type { Clock } from '../platform/clock/clock.js';
 import { Bell } from './bell.js';
 import type { NodePresence } from './presence.js';
-import { sameReport } from './reports.js';
+import { sameButAges } from './reports.js';
 
 /** More watchers than the cluster has leaders and people who look. */
 const WATCHERS_LIMIT = 64;
+/** How old the ages may be that a watcher was told of a node of which nothing else changes. */
+const AGES_TOLD_EVERY_MS = 10_000;
 
 type Reports = ReadonlyMap<string, VmReport>;
 type Difference = Pick<WatchNodeResponse, 'vms' | 'vmsGone'>;
 
+const NO_DIFFERENCE: Difference = { vms: [], vmsGone: [] };
+
 /** The node as it is after one change. Those whom the change woke share it: hundreds of VMs are looked at once for all. */
 interface State {
+  /** The same object as before where nothing but ages has changed. */
   node: Node;
   vms: Reports;
   /** By what a watcher was sent before, the same object for most of them. */
@@ -26,6 +31,7 @@ export class Watchers {
   #leaders = 0;
   /** Undefined: nobody has looked since the last change. */
   #state: State | undefined;
+  #lastNode: { node: Node; atMs: number } | undefined;
 
   constructor(
     private readonly clock: Clock,
@@ -49,6 +55,7 @@ export class Watchers {
   /**
    * A snapshot, then what differs from what this watcher has, with a heartbeat at least every `heartbeatMs`. Nothing
    * is queued: a slow watcher gets the difference to the newest state, so it neither falls behind nor costs memory.
+   * That something was looked at again and is as it was is no difference.
    */
   async *watch(signal: AbortSignal, byLeader = false): AsyncGenerator<WatchNodeResponse> {
     if (this.#bells.size >= WATCHERS_LIMIT) {
@@ -58,24 +65,23 @@ export class Watchers {
     this.#bells.add(bell);
     if (byLeader) this.#leaders += 1;
     try {
-      let sent: Reports = this.#snapshot();
+      this.#state = this.#look();
+      let sent = this.#state;
       let sequence = 1n;
-      yield { node: this.presence.node(), vmsComplete: true, vms: [...sent.values()], vmsGone: [], sequence };
-      for (;;) {
-        const dueMs = this.clock.nowMs() + this.heartbeatMs;
-        const changed = await bell.wait(this.heartbeatMs, signal);
+      yield { node: sent.node, vmsComplete: true, vms: [...sent.vms.values()], vmsGone: [], sequence };
+      for (let dueMs = this.#nextHeartbeatMs(); ; ) {
+        const rang = await bell.wait(Math.max(0, dueMs - this.clock.nowMs()), signal);
         if (signal.aborted) return;
-        if (!changed) this.onHeartbeat(this.clock.nowMs() - dueMs);
+        const state = this.#changedState();
+        const changes = differenceOnce(sent, state);
+        const isNews = state.node !== sent.node || changes.vms.length > 0 || changes.vmsGone.length > 0;
+        const lateMs = this.clock.nowMs() - dueMs;
+        if (!isNews && rang && lateMs < 0) continue;
+        if (!isNews) this.onHeartbeat(lateMs);
         sequence += 1n;
-        if (changed) {
-          const { node, vms, since } = this.#changedState();
-          const changes = since.get(sent) ?? difference(sent, vms);
-          since.set(sent, changes);
-          sent = vms;
-          yield { node, vmsComplete: false, ...changes, sequence };
-        } else {
-          yield { node: undefined, vmsComplete: false, vms: [], vmsGone: [], sequence };
-        }
+        yield { node: state.node === sent.node ? undefined : state.node, vmsComplete: false, ...changes, sequence };
+        sent = state;
+        dueMs = this.#nextHeartbeatMs();
       }
     } finally {
       if (byLeader) this.#leaders -= 1;
@@ -83,20 +89,41 @@ export class Watchers {
     }
   }
 
+  #nextHeartbeatMs(): number {
+    return this.clock.nowMs() + this.heartbeatMs;
+  }
+
   #changedState(): State {
-    this.#state ??= { node: this.presence.node(), vms: this.#snapshot(), since: new Map() };
+    this.#state ??= this.#look();
     return this.#state;
   }
 
-  #snapshot(): Reports {
-    return new Map(this.presence.vms().map((report) => [report.vmId, report]));
+  #look(): State {
+    const vms = new Map(this.presence.vms().map((report) => [report.vmId, report]));
+    return { node: this.#node(), vms, since: new Map() };
   }
+
+  #node(): Node {
+    const node = this.presence.node();
+    const last = this.#lastNode;
+    const atMs = this.clock.nowMs();
+    if (last !== undefined && atMs - last.atMs < AGES_TOLD_EVERY_MS && sameButAges(last.node, node)) return last.node;
+    this.#lastNode = { node, atMs };
+    return node;
+  }
+}
+
+/** Worked out for the first of those who were sent the same before. */
+function differenceOnce({ vms: before }: State, { vms, since }: State): Difference {
+  const known = since.get(before) ?? (before === vms ? NO_DIFFERENCE : difference(before, vms));
+  since.set(before, known);
+  return known;
 }
 
 function difference(before: Reports, now: Reports): Difference {
   const vms = [...now.values()].filter((report) => {
     const known = before.get(report.vmId);
-    return known === undefined || !sameReport(known, report);
+    return known === undefined || !sameButAges(known, report);
   });
   return { vms, vmsGone: [...before.keys()].filter((vmId) => !now.has(vmId)) };
 }
