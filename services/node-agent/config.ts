@@ -105,6 +105,6 @@ export const CALL_MS = {
   tune: 3_000,
   /** With post-copy the last two last until all memory has been fetched. */
   postCopy: 600_000,
-  /** Beyond the second that it is measured over. */
-  dirtyRate: 4_000,
+  /** Well beyond the two seconds that it is measured over. */
+  memoryUse: 5_000,
 } as const;

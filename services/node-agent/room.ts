@@ -6,7 +6,8 @@ import type { NodeNetworks } from './networks.js';
 import type { AgentParts } from './parts.js';
 import type { NodeView } from './view.js';
 
-const HOST_LIMIT_MS = 1_000;
+/** The kernel answers at once; an agent that has only just begun, on a busy host, may not get to hear it for seconds. */
+const HOST_LIMIT_MS = 10_000;
 
 /**
  * Judges by the host's memory as it is now and by what is promised already. A vote is kept beyond its time while a

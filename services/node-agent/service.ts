@@ -139,9 +139,8 @@ export function agentService(agent: ServiceParts): NodeAgentServiceImplementatio
         }
         const vote = await source.prepare(vm, request.measureDirtyRate);
         if (!vote.granted) return { granted: false, refusals: [vote.refusal] };
-        const { cookie, liveXml, persistentXml, paused, dirtyRate } = vote.begun;
-        const dirtyRateBytesPerSecond = dirtyRate;
-        return { granted: true, cookie: Buffer.from(cookie), domainXml: liveXml, persistentXml, paused, dirtyRateBytesPerSecond };
+        const { cookie, liveXml, persistentXml, paused, memoryUse } = vote.begun;
+        return { granted: true, cookie: Buffer.from(cookie), domainXml: liveXml, persistentXml, paused, ...memoryUse };
       });
     },
 

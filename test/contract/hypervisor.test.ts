@@ -278,6 +278,17 @@ describe.each([
       expect(await usage()).toBeUndefined();
     });
 
+    it('have memory that they touched and write to, which is measured', async () => {
+      guest = newGuest('dirty');
+      await startGuest();
+      const touched = async (): Promise<bigint> => (await source.memoryUse(guest.uuid, LIMIT)).touchedBytes ?? 0n;
+      await eventually('its 4 MiB are touched', async () => (await touched()) >= 4n * MIB, 60_000);
+      // It has 20 MiB, and its process holds far more.
+      expect(await touched()).toBeLessThanOrEqual(20n * MIB);
+      await source.destroy(guest.uuid, LIMIT);
+      await expect(source.memoryUse(guest.uuid, LIMIT)).rejects.toMatchObject({ kind: 'refused' });
+    });
+
     it('tell of their changes', async () => {
       const stop = new AbortController();
       const seen: DomainEvent[] = [];

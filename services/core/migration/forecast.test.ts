@@ -4,7 +4,7 @@ import { forecast, type ForecastInput } from './forecast.js';
 
 const MIB = 2 ** 20;
 const INPUT: ForecastInput = {
-  residentBytes: 1_000 * MIB,
+  touchedBytes: 1_000 * MIB,
   dirtyRateBytesPerSecond: 0,
   bandwidthBytesPerSecond: 100 * MIB,
   pauseBudgetMs: 300,

@@ -3,7 +3,7 @@
 /** What a forecast rests on. Bytes, bytes per second, milliseconds. */
 export interface ForecastInput {
   /** What the guest has touched, and the first pass sends. */
-  residentBytes: number;
+  touchedBytes: number;
   /** How much of its memory it writes to in a second, measured over one. */
   dirtyRateBytesPerSecond: number;
   bandwidthBytesPerSecond: number;
@@ -29,16 +29,16 @@ const GIVEN_UP_MS = 25_000;
 
 /** Plays pre-copy through: pass by pass, until what was written meanwhile can be sent within the pause budget. */
 export function forecast(input: ForecastInput): Forecast {
-  const { residentBytes, dirtyRateBytesPerSecond, bandwidthBytesPerSecond, pauseBudgetMs, autoConverge, postCopy } = input;
+  const { touchedBytes, dirtyRateBytesPerSecond, bandwidthBytesPerSecond, pauseBudgetMs, autoConverge, postCopy } = input;
   const sendMs = (amount: number): number => (amount / bandwidthBytesPerSecond) * 1000;
-  let remaining = residentBytes;
+  let remaining = touchedBytes;
   let elapsedMs = 0;
   let throttle = 0;
   let throttledAtMs = 0;
   for (let pass = 1; pass <= MOST_PASSES; pass += 1) {
     const passMs = Math.max(sendMs(remaining), LEAST_PASS_MS);
     elapsedMs += passMs;
-    const dirtied = Math.min((dirtyRateBytesPerSecond * (1 - throttle) * passMs) / 1000, residentBytes);
+    const dirtied = Math.min((dirtyRateBytesPerSecond * (1 - throttle) * passMs) / 1000, touchedBytes);
     if (sendMs(dirtied) <= pauseBudgetMs) {
       const downtimeMs = sendMs(dirtied) + HAND_OVER_MS;
       return { durationMs: elapsedMs + downtimeMs, downtimeMs, converges: true };

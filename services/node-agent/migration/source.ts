@@ -6,6 +6,7 @@ import {
   HypervisorError,
   type Domain,
   type DomainDefinitions,
+  type MemoryUse,
   type OutgoingMigration,
 } from '../../platform/hypervisor/hypervisor.js';
 import { withDeadline } from '../../platform/clock/clock.js';
@@ -25,7 +26,7 @@ import { settingsOf } from './settings.js';
 import { Transfer } from './transfer.js';
 
 /** What Prepare(source) began. */
-type Begun = DomainDefinitions & { cookie: Uint8Array; paused: boolean; dirtyRate: bigint | undefined };
+type Begun = DomainDefinitions & { cookie: Uint8Array; paused: boolean; memoryUse: MemoryUse | undefined };
 
 interface Outgoing {
   order: OrderedVm;
@@ -53,7 +54,7 @@ export class SourceRole {
     this.#log = parts.env.log.child('migration/source');
   }
 
-  async prepare(order: OrderedVm, measureDirtyRate: boolean): Promise<SourceVote> {
+  async prepare(order: OrderedVm, measuresMemory: boolean): Promise<SourceVote> {
     const { env, memory } = this.parts;
     const { vmId, migrationId, placementEpoch } = order;
     const open = this.#openFor(order);
@@ -69,9 +70,9 @@ export class SourceRole {
     let handle: OutgoingMigration | undefined;
     try {
       // Before Begin: its job lets nobody measure.
-      const dirtyRate = measureDirtyRate ? await this.#dirtyRate(vmId) : undefined;
+      const memoryUse = measuresMemory ? await this.#memoryUse(vmId) : undefined;
       handle = await env.hypervisor.openOutgoing(vmId, { deadlineMs: CALL_MS.open });
-      const begun = { ...(await handle.begin({ deadlineMs: CALL_MS.begin })), dirtyRate };
+      const begun = { ...(await handle.begin({ deadlineMs: CALL_MS.begin })), memoryUse };
       this.#open.set(vmId, { order, handle, begun, transfer: undefined });
       this.#log.info('begun', { vm: vmId, migration: migrationId });
       await env.points('agent/prepare-source/begun');
@@ -288,11 +289,11 @@ export class SourceRole {
   }
 
   /** Nothing rests on it but a forecast. */
-  async #dirtyRate(vmId: string): Promise<bigint | undefined> {
+  async #memoryUse(vmId: string): Promise<MemoryUse | undefined> {
     try {
-      return await this.parts.env.hypervisor.dirtyRate(vmId, { deadlineMs: CALL_MS.dirtyRate });
+      return await this.parts.env.hypervisor.memoryUse(vmId, { deadlineMs: CALL_MS.memoryUse });
     } catch (error) {
-      this.#log.debug('its dirty rate cannot be measured', { vm: vmId, error });
+      this.#log.debug('its use of memory cannot be measured', { vm: vmId, error });
       return undefined;
     }
   }

@@ -30,6 +30,14 @@ export interface DomainUsage {
   memoryUsedBytes: bigint;
 }
 
+/** What a running guest does with its memory: what a forecast of its move rests on. */
+export interface MemoryUse {
+  /** How much of it the guest writes to in a second. */
+  dirtyRateBytesPerSecond: bigint;
+  /** What the guest has ever written to, so that it must be sent; undefined where nobody can tell. */
+  touchedBytes: bigint | undefined;
+}
+
 export interface HypervisorInfo {
   hostUuid: string;
   hostname: string;
@@ -202,8 +210,8 @@ export interface Hypervisor {
   undefine(uuid: string, call: CallLimit): Promise<void>;
   /** Whether the host can run this domain: machine type, CPU model, memory. Fails with `refused` and the reason. */
   checkFit(xml: string, call: CallLimit): Promise<void>;
-  /** How much of its memory a running domain writes to in a second, in bytes; measuring takes a little more than one. */
-  dirtyRate(uuid: string, call: CallLimit): Promise<bigint>;
+  /** Measures what a running domain does with its memory, which takes some seconds. */
+  memoryUse(uuid: string, call: CallLimit): Promise<MemoryUse>;
   openOutgoing(uuid: string, call: CallLimit): Promise<OutgoingMigration>;
   openIncoming(uuid: string, call: CallLimit): Promise<IncomingMigration>;
   /** Events from now on until the signal aborts. Begins with `resync`. A slow consumer gets `resync` instead. */

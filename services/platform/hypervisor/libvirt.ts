@@ -13,7 +13,7 @@ import {
   XmlFlag,
 } from '@lockstep/node-libvirt';
 import { METADATA_NAMESPACE, METADATA_PREFIX, metadataFragment } from '../../core/domain-xml/epoch.js';
-import { sleep, type Clock } from '../clock/clock.js';
+import type { Clock } from '../clock/clock.js';
 import { EventFeed } from './event-feed.js';
 import {
   type CallLimit,
@@ -24,12 +24,14 @@ import {
   HypervisorError,
   type HypervisorInfo,
   type IncomingMigration,
+  type MemoryUse,
   type OutgoingMigration,
 } from './hypervisor.js';
 import { DomainReader } from './libvirt-domain.js';
 import { passOnEvents } from './libvirt-events.js';
 import { checkFit } from './libvirt-fit.js';
 import { type LibvirtAddress, LibvirtLink, openConnection } from './libvirt-link.js';
+import { measureMemory } from './libvirt-memory.js';
 import { LibvirtIncoming, LibvirtOutgoing } from './libvirt-migration.js';
 
 export interface LibvirtOptions extends LibvirtAddress {
@@ -47,9 +49,6 @@ const MOST_ABANDONED = { control: 3, figures: 1 };
 const PROBE_LIMIT_MS = 60_000;
 /** What a frozen guest costs the figures of the others, at most, and how many such guests in one call. */
 const FIGURES = { attemptMs: 1_000, attempts: 4 };
-
-/** QEMU looks at some pages only, so that a second says little of a small guest; `measured` is libvirt's word for a result. */
-const DIRTY_RATE = { seconds: 2, lookEveryMs: 100, measured: 2 };
 
 /** The hypervisor of this host by libvirt's socket. Connects by itself, now and again. */
 export function createLibvirtHypervisor(options: LibvirtOptions): Hypervisor {
@@ -207,17 +206,8 @@ class LibvirtHypervisor implements Hypervisor {
     return this.#control.run('checkFit', call, (connection, options) => checkFit(connection, xml, options));
   }
 
-  async dirtyRate(uuid: string, call: CallLimit): Promise<bigint> {
-    const { clock } = this.#options;
-    await this.#on('dirtyRate', uuid, call, ({ jobs }, domain, options) => jobs.startDirtyRateCalc(domain, DIRTY_RATE.seconds, 0, options));
-    const untilMs = clock.nowMs() + call.deadlineMs;
-    for (;;) {
-      await sleep(clock, DIRTY_RATE.lookEveryMs, call.signal);
-      const left = { ...call, deadlineMs: Math.max(1, untilMs - clock.nowMs()) };
-      const rate = await this.#figures.run('dirtyRate', left, (connection, options) => readDirtyRate(connection, uuid, options));
-      if (rate !== undefined) return rate;
-      if (clock.nowMs() >= untilMs) throw new HypervisorError('deadline', `the dirty rate of ${uuid} was not measured in time`);
-    }
+  memoryUse(uuid: string, call: CallLimit): Promise<MemoryUse> {
+    return measureMemory({ clock: this.#options.clock, control: this.#control, figures: this.#figures }, uuid, call);
   }
 
   async openOutgoing(uuid: string, call: CallLimit): Promise<OutgoingMigration> {
@@ -281,16 +271,6 @@ class LibvirtHypervisor implements Hypervisor {
       }
     });
   }
-}
-
-/** Undefined while it is being measured. */
-async function readDirtyRate({ domains }: Connection, uuid: string, options: CallOptions): Promise<bigint | undefined> {
-  const domain = await domains.lookupByUuid(uuid, options);
-  const [stats] = await domains.allStats({ domains: [domain], groups: StatsGroup.DIRTY_RATE, flags: StatsFlag.NOWAIT }, options);
-  const figures = paramsToRecord(stats?.params ?? []);
-  const mib = figures['dirtyrate.megabytes_per_second'];
-  if (Number(figures['dirtyrate.calc_status']) !== DIRTY_RATE.measured || mib === undefined) return undefined;
-  return BigInt(Math.round(Number(mib))) * 2n ** 20n;
 }
 
 async function readUsage({ domains }: Connection, options: CallOptions): Promise<DomainUsage[]> {

@@ -6,7 +6,7 @@ import { HypervisorError, type Hypervisor, type HypervisorErrorKind, type Incomi
 
 const CALLS = [
   'info', 'list', 'find', 'usage', 'xml', 'define', 'stampEpoch', 'disableAutostart', 'start', 'shutdown', 'reboot', 'reset',
-  'destroy', 'resume', 'undefine', 'checkFit', 'dirtyRate', 'openOutgoing', 'openIncoming',
+  'destroy', 'resume', 'undefine', 'checkFit', 'memoryUse', 'openOutgoing', 'openIncoming',
 ] as const satisfies readonly (keyof Hypervisor)[];
 
 /** Perform is left out: it lasts as long as the guest has memory, and is measured as a step of its migration. */

@@ -9,6 +9,7 @@ import {
   HypervisorError,
   type HypervisorInfo,
   type IncomingMigration,
+  type MemoryUse,
   type OutgoingMigration,
 } from './hypervisor.js';
 import type { SimulatedConnection, SimulatedDaemon } from './simulated-daemon.js';
@@ -113,8 +114,8 @@ export class SimulatedHypervisor implements Hypervisor {
     });
   }
 
-  dirtyRate(uuid: string, call: CallLimit): Promise<bigint> {
-    return this.#call('dirtyRate', call, () => this.#host.machine.dirtyRate(uuid));
+  memoryUse(uuid: string, call: CallLimit): Promise<MemoryUse> {
+    return this.#call('memoryUse', call, () => this.#host.machine.memoryUse(uuid));
   }
 
   openOutgoing(uuid: string, call: CallLimit): Promise<OutgoingMigration> {

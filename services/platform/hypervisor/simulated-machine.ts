@@ -6,7 +6,7 @@ import { type DomainSummary, parseDomainXml } from '../../core/domain-xml/parse.
 import type { Clock } from '../clock/clock.js';
 import type { Random } from '../random/random.js';
 import { EventFeed } from './event-feed.js';
-import { type Domain, type DomainUsage, HypervisorError } from './hypervisor.js';
+import { type Domain, type DomainUsage, HypervisorError, type MemoryUse } from './hypervisor.js';
 import { type EndReason, type MemoryImage, SimulatedGuest } from './simulated-guest.js';
 import type { SimulatedImages } from './simulated-images.js';
 
@@ -97,11 +97,11 @@ export class SimulatedMachine {
       }));
   }
 
-  /** Pages written to in a second: never more than it writes to at all. */
-  dirtyRate(uuid: string): bigint {
-    const guest = this.guests.get(uuid) ?? raiseGone(uuid);
-    if (!guest.running) return 0n;
-    return BigInt(Math.round(Math.min(guest.behaviour.dirtyRateBytesPerSecond, guest.workingSetBytes)));
+  memoryUse(uuid: string): MemoryUse {
+    const guest = this.guest(uuid);
+    // Pages written to in a second: never more than it writes to at all.
+    const dirtied = guest.running ? Math.min(guest.behaviour.dirtyRateBytesPerSecond, guest.workingSetBytes) : 0;
+    return { dirtyRateBytesPerSecond: BigInt(Math.round(dirtied)), touchedBytes: BigInt(Math.round(guest.residentBytes)) };
   }
 
   xml(uuid: string, which: 'live' | 'inactive'): string {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { MigrationState, MigrationStep, type Migration, type MigrationForecast } from '@lockstep/sdk/v1';
+import { MigrationState, MigrationStep, type Migration, type MigrationForecast, type PrepareResponse } from '@lockstep/sdk/v1';
 import { durationOf, milliseconds } from '../../core/duration.js';
 import { forecast } from '../../core/migration/forecast.js';
 import type { Leading } from '../term.js';
@@ -11,15 +11,15 @@ const UNKNOWN_LINK = 1.1e9;
 /** Shorter transfers say more of their beginning and end than of the link. */
 const TELLING_MS = 100;
 const LOOKED_AT = 5;
-/** A first pass that is over sooner is not worth the time that measuring takes. */
-const WORTH_MEASURING_MS = 1_000;
+/** A first pass that is over sooner is not worth the time that measuring takes. Of a fresh guest little is known yet. */
+const WORTH_MEASURING_MS = 250;
 
 /** What QEMU takes for itself of what its process is said to hold, and what is sent of any guest at least. */
 const QEMU_OWN_BYTES = 40 * 1024 ** 2;
 const LEAST_BYTES = 8 * 1024 ** 2;
 
-/** What the guest has touched, as its node last said; all of its memory where it said nothing. */
-function residentBytes(attempt: Attempt): number {
+/** About what the guest has touched, as its node last said; all of its memory where it said nothing. */
+function reportedBytes(attempt: Attempt): number {
   const { record } = attempt.open().vm;
   const all = Number(record.spec?.memoryBytes ?? 0n);
   const reported = attempt.leading.nodes.node(record.placement?.node ?? '')?.report?.vms.get(record.id)?.status?.memoryUsedBytes ?? 0n;
@@ -54,17 +54,20 @@ function rateOf({ phases, outcome, bandwidthLimitBytesPerSecond }: Migration): n
   return tookMs < TELLING_MS ? 0 : (Number(outcome?.memorySentBytes ?? 0n) / tookMs) * 1000;
 }
 
-/** Whether it is worth a second to measure the guest before it moves. */
+/** Whether it is worth some seconds to measure the guest before it moves. */
 export function worthMeasuring(attempt: Attempt): boolean {
-  return (residentBytes(attempt) / bandwidth(attempt)) * 1000 > WORTH_MEASURING_MS;
+  return (reportedBytes(attempt) / bandwidth(attempt)) * 1000 > WORTH_MEASURING_MS;
 }
 
+/** What the source measured, where it was worth the time. */
+type Measured = Pick<PrepareResponse, 'dirtyRateBytesPerSecond' | 'touchedBytes'>;
+
 /** What the transfer is expected to take. A rate that was not measured is taken for next to nothing. */
-export function forecastOf(attempt: Attempt, dirtyRate: bigint | undefined): MigrationForecast {
+export function forecastOf(attempt: Attempt, { dirtyRateBytesPerSecond, touchedBytes }: Measured): MigrationForecast {
   const { durationMs, downtimeMs, converges } = forecast({
     ...convergenceLimits(attempt.open()),
-    residentBytes: residentBytes(attempt),
-    dirtyRateBytesPerSecond: Number(dirtyRate ?? 0n),
+    touchedBytes: touchedBytes === undefined ? reportedBytes(attempt) : Number(touchedBytes),
+    dirtyRateBytesPerSecond: Number(dirtyRateBytesPerSecond ?? 0n),
     bandwidthBytesPerSecond: bandwidth(attempt),
   });
   return { duration: durationOf(durationMs), downtime: durationOf(downtimeMs), converges };

@@ -6,17 +6,20 @@ import {
   MigrationStep,
   VmDesired,
   type Migration,
+  type PrepareRequest,
   type PrepareResponse,
 } from '@lockstep/sdk/v1';
 import { isReason, LockstepError } from '../../core/errors/catalogue.js';
-import { Cancelled } from '../../platform/clock/clock.js';
+import { Cancelled, sleep } from '../../platform/clock/clock.js';
 import { durationOf } from '../../core/duration.js';
-import type { Attempt } from './attempt.js';
+import { causeOf, type Attempt } from './attempt.js';
 import { forecastOf, worthMeasuring } from './forecasting.js';
 import { transferLimits } from './limits.js';
 import { transfer } from './transfer.js';
 
 const PREPARE_DEADLINE_MS = 60_000;
+/** Where the agent could not be reached. */
+const AGAIN = { tries: 3, afterMs: 1_000 };
 const COMMIT_DEADLINE_MS = 60_000;
 /** Confirm waits for the old QEMU process to end, which takes about two seconds on a healthy host. */
 const LET_GO_DEADLINE_MS = 90_000;
@@ -79,15 +82,9 @@ async function openAttempt(attempt: Attempt): Promise<void> {
 }
 
 async function prepareSource(attempt: Attempt): Promise<PrepareResponse> {
-  return await attempt.step(MigrationStep.PREPARE_SOURCE, SOURCE, async () => {
-    const { client, header } = attempt.agent(SOURCE);
-    return granted(
-      await client.prepare(
-        { header, order: attempt.order(SOURCE), role: SOURCE, limits: transferLimits(attempt.open()), measureDirtyRate: worthMeasuring(attempt) },
-        callOf(attempt, PREPARE_DEADLINE_MS),
-      ),
-    );
-  });
+  return await attempt.step(MigrationStep.PREPARE_SOURCE, SOURCE, () =>
+    askForVote(attempt, SOURCE, { measureDirtyRate: worthMeasuring(attempt) }),
+  );
 }
 
 async function prepareTarget(attempt: Attempt, source: PrepareResponse): Promise<PrepareResponse> {
@@ -95,29 +92,10 @@ async function prepareTarget(attempt: Attempt, source: PrepareResponse): Promise
   const vote = await attempt.step(
     MigrationStep.PREPARE_TARGET,
     TARGET,
-    async () => {
-      const { client, header } = attempt.agent(TARGET);
-      const { spec } = attempt.open().vm.record;
-      return granted(
-        await client.prepare(
-          {
-            header,
-            order: attempt.order(TARGET),
-            role: TARGET,
-            limits: transferLimits(attempt.open()),
-            cookie,
-            domainXml,
-            persistentXml,
-            spec,
-            paused,
-          },
-          callOf(attempt, PREPARE_DEADLINE_MS),
-        ),
-      );
-    },
+    () => askForVote(attempt, TARGET, { cookie, domainXml, persistentXml, paused, spec: attempt.open().vm.record.spec }),
     ({ migrationUri }) => `listens at ${migrationUri}`,
   );
-  const forecast = forecastOf(attempt, source.dirtyRateBytesPerSecond);
+  const forecast = forecastOf(attempt, source);
   await attempt.journal.write(attempt.id, () => ({
     migration: { state: MigrationState.PREPARED, phases: attempt.phases, forecast },
   }));
@@ -233,6 +211,24 @@ export const NO_OUTCOME = {
 
 export function queuedFor(from: Date | undefined, to: Date): { seconds: bigint; nanos: number } | undefined {
   return from === undefined ? undefined : durationOf(Math.max(0, to.getTime() - from.getTime()));
+}
+
+/**
+ * A connection that broke while nobody used it is found out by the next order: that one is given again, to the same life
+ * of the agent. A Prepare that is repeated finds its own vote.
+ */
+async function askForVote(attempt: Attempt, role: MigrationRole, what: Partial<PrepareRequest>): Promise<PrepareResponse> {
+  const { client, header } = attempt.agent(role);
+  for (let tries = 1; ; tries += 1) {
+    const request = { ...what, header, role, order: attempt.order(role), limits: transferLimits(attempt.open()) };
+    try {
+      return granted(await client.prepare(request, callOf(attempt, PREPARE_DEADLINE_MS)));
+    } catch (error) {
+      if (tries === AGAIN.tries || causeOf(error).reason !== 'NODE_UNREACHABLE') throw error;
+      attempt.log.info('Prepare is asked for again', { node: attempt.nodeOf(role), error });
+      await sleep(attempt.leading.env.clock, AGAIN.afterMs, attempt.interrupted.signal);
+    }
+  }
 }
 
 function granted(vote: PrepareResponse): PrepareResponse {
