@@ -124,8 +124,24 @@ export class Reconciler {
     } finally {
       worker.busy = false;
       worker.passed();
+      this.#drop(worker);
       this.onChange();
     }
+  }
+
+  /** A VM that left this node for good is not remembered for good: its wish is over once its epoch was given up and nothing is left. */
+  #drop(worker: VmWorker): void {
+    const { floor, outgoing, armed } = this.parts.memory.notes(worker.vmId);
+    const isOpen = outgoing !== undefined || armed?.closed === false;
+    const isGone = worker.seen !== undefined && worker.seen.domain === undefined;
+    if (worker.wish !== undefined && worker.wish.placementEpoch <= floor && isGone && !isOpen) {
+      worker.wish = undefined;
+      worker.known = undefined;
+    }
+    if (!worker.idle || this.#workers.get(worker.vmId) !== worker) return;
+    this.#workers.delete(worker.vmId);
+    this.#timers.get(worker.vmId)?.stop();
+    this.#timers.delete(worker.vmId);
   }
 
   async #pass(worker: VmWorker): Promise<void> {

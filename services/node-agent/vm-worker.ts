@@ -99,6 +99,11 @@ export class VmWorker {
     };
   }
 
+  /** Nothing is wanted or known of its VM, and nobody waits: whatever comes next begins with another worker. */
+  get idle(): boolean {
+    return this.wish === undefined && this.known === undefined && !this.busy && !this.dirty && this.#waiters.size === 0;
+  }
+
   passed(): void {
     for (const listener of [...this.#waiters]) listener();
   }

@@ -1,36 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { MISTAKES } from './mistakes.js';
 
 interface Report {
+  /** How many seeds were run. */
+  ran: number;
   failures: { seed: number; violation: { invariant: string; detail: string } }[];
 }
 
-/** Plants every mistake in turn and tells how many seeds the simulation needed to find it. 0: all were found. */
+/** Plants these mistakes in turn and tells which seed found it, within seeds and CPU minutes for each. 0: all were found. */
 export async function bite(
-  only: string | undefined,
-  seeds: number,
+  names: readonly string[],
+  { seeds, cpuMinutes }: { seeds: number; cpuMinutes?: number },
   print: (line: string) => void,
   main = fileURLToPath(new URL('main.js', import.meta.url)),
 ): Promise<number> {
-  const names = Object.keys(MISTAKES).filter((name) => only === undefined || name === only);
   const missed: string[] = [];
   print('| mistake | seeds | found as |');
   print('|---|---|---|');
   for (const name of names) {
-    const first = (await reportOf(main, name, seeds)).failures[0];
+    const bound = cpuMinutes === undefined ? [] : ['--cpu-minutes', String(cpuMinutes)];
+    const { failures, ran } = await reportOf(main, ['--mistake', name, '--seeds', String(seeds), ...bound]);
+    const [first] = failures;
     if (first === undefined) missed.push(name);
-    print(`| ${name} | ${String(first?.seed ?? `not in ${String(seeds)}`)} | ${first?.violation.invariant ?? ''} |`);
+    print(`| ${name} | ${String(first?.seed ?? `not in ${String(ran)}`)} | ${first?.violation.invariant ?? ''} |`);
   }
   print(`${String(names.length - missed.length)} of ${String(names.length)} found`);
   return missed.length === 0 ? 0 : 1;
 }
 
 /** In a process of its own: what was planted cannot be taken out again. */
-function reportOf(main: string, name: string, seeds: number): Promise<Report> {
+function reportOf(main: string, args: readonly string[]): Promise<Report> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [main, '--mistake', name, '--seeds', String(seeds), '--stop', '--json'], {
+    const child = spawn(process.execPath, [main, ...args, '--stop', '--json'], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     let text = '';
@@ -42,7 +44,7 @@ function reportOf(main: string, name: string, seeds: number): Promise<Report> {
       try {
         resolve(JSON.parse(text) as Report);
       } catch {
-        reject(new Error(`the services do not run with "${name}" (above): the mistake itself is mistaken`));
+        reject(new Error(`the services do not run with ${args.join(' ')} (above): the mistake itself is mistaken`));
       }
     });
   });

@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util';
 import { fileURLToPath } from 'node:url';
 import { bite } from './bite.js';
 import { coverage } from './coverage.js';
+import { FOUND } from './found.js';
 import { MISTAKES } from './mistakes.js';
 import { plant, type Mutation } from './mutate.js';
 import { compareNodes } from './other-node.js';
@@ -12,9 +13,10 @@ import type { RunResult } from './world/run.js';
 
 const USAGE = `usage: npm run sim -- [--seed N | --seeds COUNT [--from N]] [--minutes M] [--nodes COUNT] [--vms COUNT]
                       [--schedulers COUNT] [--faults LIST] [--shrink] [--trace] [--json] [--stop] [--mutate FILE | --mistake NAME]
-       npm run sim -- --bite [--mistake NAME] [--seeds COUNT]
+       npm run sim -- --bite [--found] [--mistake NAME] [--seeds COUNT] [--cpu-minutes M]
        npm run sim -- --scenario FILE [--json] [--trace] | --scenario DIR [--report]
        npm run sim -- --tell FILE
+       npm run sim -- --memory [--rounds COUNT] [--mistake NAME]
        npm run sim -- --coverage [--seeds COUNT] | --same-on 22 [--seeds COUNT] [--from N]
 faults:
 ${Object.entries(FAULTS).map(([name, what]) => `  ${name.padEnd(14)} ${what}`).join('\n')}
@@ -31,16 +33,20 @@ const { values } = parseArgs({
     schedulers: { type: 'string' },
     faults: { type: 'string' },
     lines: { type: 'string' },
+    'cpu-minutes': { type: 'string' },
     shrink: { type: 'boolean', default: false },
     trace: { type: 'boolean', default: false },
     stop: { type: 'boolean', default: false },
     mutate: { type: 'string' },
     mistake: { type: 'string' },
     bite: { type: 'boolean', default: false },
+    found: { type: 'boolean', default: false },
     scenario: { type: 'string' },
     report: { type: 'boolean', default: false },
     tell: { type: 'string' },
     coverage: { type: 'boolean', default: false },
+    memory: { type: 'boolean', default: false },
+    rounds: { type: 'string' },
     'same-on': { type: 'string' },
     json: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -56,7 +62,7 @@ function refuse(why: string): never {
   process.exit(2);
 }
 
-function whole(name: 'seed' | 'seeds' | 'from' | 'nodes' | 'vms' | 'schedulers' | 'lines', least: number): number | undefined {
+function whole(name: 'seed' | 'seeds' | 'from' | 'nodes' | 'vms' | 'schedulers' | 'lines' | 'rounds', least: number): number | undefined {
   const text = values[name];
   if (text === undefined) return undefined;
   const value = Number(text);
@@ -85,6 +91,13 @@ function planOptions(): PlanOptions {
   };
 }
 
+function cpuBound(): { cpuMinutes?: number } {
+  const { 'cpu-minutes': text } = values;
+  if (text === undefined) return {};
+  const cpuMinutes = Number(text);
+  return cpuMinutes > 0 ? { cpuMinutes } : refuse(`--cpu-minutes: got ${text}, want a number above 0`);
+}
+
 /** The command that does exactly this run again. */
 function replay({ plan }: RunResult, given: PlanOptions): string {
   const words = [`npm run sim -- --seed ${String(plan.seed)}`];
@@ -106,15 +119,21 @@ function tellFailure(result: RunResult, given: PlanOptions): void {
   print(`again:  ${replay(result, given)}`);
 }
 
+/** Ours, and those that were mended once. */
+const ALL_MISTAKES: Readonly<Record<string, Mutation | readonly Mutation[]>> = {
+  ...MISTAKES,
+  ...Object.fromEntries(Object.entries(FOUND).map(([name, { undo }]) => [name, undo])),
+};
+
 /** Mistakes to plant before any service is loaded: one of ours, or a reviewer's own file of the same shape. */
 function mutations(): readonly Mutation[] {
   const { mistake, mutate } = values;
-  const known = mistake === undefined ? undefined : MISTAKES[mistake];
+  const known = mistake === undefined ? undefined : ALL_MISTAKES[mistake];
   if (mistake !== undefined && known === undefined) {
-    refuse(`--mistake: got ${mistake}, want one of\n${Object.keys(MISTAKES).map((name) => `  ${name}`).join('\n')}`);
+    refuse(`--mistake: got ${mistake}, want one of\n${Object.keys(ALL_MISTAKES).map((name) => `  ${name}`).join('\n')}`);
   }
   const own = mutate === undefined ? [] : (JSON.parse(readFileSync(mutate, 'utf8')) as Mutation | Mutation[]);
-  return [own, known ?? []].flat();
+  return [own, known ?? []].flat(2);
 }
 
 async function main(): Promise<void> {
@@ -123,7 +142,8 @@ async function main(): Promise<void> {
     return;
   }
   if (values.bite) {
-    process.exitCode = await bite(values.mistake, whole('seeds', 1) ?? 2_000, print);
+    const names = Object.keys(values.found ? FOUND : MISTAKES).filter((name) => values.mistake === undefined || name === values.mistake);
+    process.exitCode = await bite(names, { seeds: whole('seeds', 1) ?? 2_000, ...cpuBound() }, print);
     return;
   }
   const self = fileURLToPath(import.meta.url);
@@ -137,6 +157,11 @@ async function main(): Promise<void> {
     return;
   }
   plant(mutations());
+  if (values.memory) {
+    const { memory } = await import('./memory.js');
+    process.exitCode = await memory(whole('rounds', 3) ?? 8, print);
+    return;
+  }
   if (values.tell !== undefined) {
     const { tell } = await import('./scenario/tell.js');
     process.exitCode = await tell(values.tell, print);
@@ -158,6 +183,11 @@ async function main(): Promise<void> {
   let [virtualMs, steps, migrations, wishes, slowestRestMs] = [0, 0, 0, 0, 0];
   const startedMs = performance.now();
   const startedCpu = process.cpuUsage();
+  const { cpuMinutes = Infinity } = cpuBound();
+  const cpuSecondsNow = (): number => {
+    const { user, system } = process.cpuUsage(startedCpu);
+    return (user + system) / 1e6;
+  };
   for (let seed = first; seed < first + count; seed++) {
     const options = { ...(values.trace ? { sink: print } : {}), ...(lines === undefined ? {} : { lines }) };
     let result = await run(planOf(seed, given), options);
@@ -176,18 +206,19 @@ async function main(): Promise<void> {
     } else if (count === 1 && !values.json) {
       print(`seed ${String(seed)}: no violation; trace ${result.hash}, ${String(result.steps)} lines`);
     }
+    if (cpuSecondsNow() > cpuMinutes * 60) break;
   }
   const seconds = (performance.now() - startedMs) / 1000;
-  const { user, system } = process.cpuUsage(startedCpu);
-  const cpuSeconds = (user + system) / 1e6;
+  const cpuSeconds = cpuSecondsNow();
+  const ran = Object.keys(hashes).length;
   const minutesPerSecond = virtualMs / 60_000 / seconds;
   const minutesPerCpuSecond = virtualMs / 60_000 / cpuSeconds;
   if (values.json) {
-    const failures = failed.map(({ plan, violation, hash }) => ({ seed: plan.seed, violation, faults: plan.faults, hash }));
-    print(JSON.stringify({ seeds: count, from: first, failures, virtualMinutes: virtualMs / 60_000, seconds, minutesPerSecond, minutesPerCpuSecond, steps, migrations, wishes, slowestRestMs, hashes }));
+    const failures = failed.map(({ plan, violation, hash }) => ({ seed: plan.seed, violation, faults: plan.faults, nodes: plan.nodes, vms: plan.vms, minutes: plan.safetyMs / 60_000, hash }));
+    print(JSON.stringify({ seeds: count, ran, from: first, failures, virtualMinutes: virtualMs / 60_000, seconds, minutesPerSecond, minutesPerCpuSecond, steps, migrations, wishes, slowestRestMs, hashes }));
   } else {
     print(
-      `${String(count)} seeds, ${String(failed.length)} with a violation${failed.length === 0 ? '' : ` (${failed.map(({ plan, violation }) => `${String(plan.seed)} ${violation?.invariant ?? ''}`).join(', ')})`}; ` +
+      `${String(ran)} seeds, ${String(failed.length)} with a violation${failed.length === 0 ? '' : ` (${failed.map(({ plan, violation }) => `${String(plan.seed)} ${violation?.invariant ?? ''}`).join(', ')})`}; ` +
         `${(virtualMs / 60_000).toFixed(0)} virtual minutes in ${seconds.toFixed(1)} s: ${minutesPerSecond.toFixed(1)} a second, ${minutesPerCpuSecond.toFixed(1)} a second of CPU; ` +
         `${String(wishes)} wishes, ${String(migrations)} migrations; slowest rest ${(slowestRestMs / 1000).toFixed(0)} s`,
     );

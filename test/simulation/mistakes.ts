@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Mutation } from './mutate.js';
 
+/** A proof that an end is off which nobody gave: it holds as long as the node's record stays as it is. */
+const PROVEN =
+  '((end) => { const name = attempt.nodeOf(end); const view = attempt.leading.nodes.node(name); return view && ' +
+  '{ node: name, fenceActionId: "none", incarnation: view.record.incarnation, holds: { op: "check", key: "lockstep/v1/nodes/" + name, index: view.recordIndex } }; })';
+
 /** Mistakes that the simulation must find, each taken out of one guard of the services. */
-export const MISTAKES: Readonly<Record<string, Mutation>> = {
+export const MISTAKES: Readonly<Record<string, Mutation | readonly Mutation[]>> = {
   'skips the epoch check': {
     file: 'node-agent/orders.js',
     find: 'if (speaker.epoch < kept)',
@@ -28,36 +33,74 @@ export const MISTAKES: Readonly<Record<string, Mutation>> = {
     find: "STANDS: { RUNNING: 'FORWARD'",
     replace: "STANDS: { RUNNING: 'BACK'",
   },
-  'counts a silent target as off': {
-    file: 'scheduler/migrations/settle.js',
-    find: 'target?.targetFact ?? TargetFact.UNREACHABLE',
-    replace: 'target?.targetFact ?? TargetFact.OFF',
+  'counts a silent target as proven off': [
+    {
+      file: 'scheduler/migrations/settle.js',
+      find: 'target?.targetFact ?? TargetFact.UNREACHABLE',
+      replace: 'target?.targetFact ?? TargetFact.OFF',
+    },
+    {
+      file: 'scheduler/migrations/settle.js',
+      find: 'return { facts, gone };',
+      replace: `if (target === undefined) gone.target ??= ${PROVEN}(TARGET); return { facts, gone };`,
+    },
+  ],
+  'counts a silent source as proven off': [
+    {
+      file: 'scheduler/migrations/settle.js',
+      find: 'source?.sourceFact ?? SourceFact.UNREACHABLE',
+      replace: 'source?.sourceFact ?? SourceFact.OFF',
+    },
+    {
+      file: 'scheduler/migrations/settle.js',
+      find: 'return { facts, gone };',
+      replace: `if (source === undefined) gone.source ??= ${PROVEN}(SOURCE); return { facts, gone };`,
+    },
+  ],
+  'counts a silent BMC as off': {
+    file: 'fencer/actions/ladder-run.js',
+    find: 'last = wordsOf(error);',
+    replace: "last = 'off';",
   },
-  'counts a silent source as off': {
-    file: 'scheduler/migrations/settle.js',
-    find: 'source?.sourceFact ?? SourceFact.UNREACHABLE',
-    replace: 'source?.sourceFact ?? SourceFact.OFF',
+  'believes a BMC that took the order': {
+    file: 'fencer/actions/ladder-run.js',
+    find: 'last = await readOwnPower(device, hostUuid, this.#call());',
+    replace: "last = said === 'the device took the order' ? 'off' : await readOwnPower(device, hostUuid, this.#call());",
   },
   'commits without Finish': {
     file: 'node-agent/migration/target.js',
     find: 'await this.#finish(open, told);',
     replace: '',
   },
-  'forgets that Finish was called': {
-    file: 'node-agent/migration/target.js',
-    find: 'await memory.markFinishing(vmId, migrationId);',
-    replace: '',
-  },
+  'takes a target that ran for one that never did': [
+    {
+      file: 'node-agent/migration/target.js',
+      find: 'await memory.markFinishing(vmId, migrationId);',
+      replace: '',
+    },
+    {
+      file: 'node-agent/facts.js',
+      find: 'domain.placementEpoch === armed.placementEpoch',
+      replace: 'false',
+    },
+  ],
   'forgets the floor': {
     file: 'node-agent/durable-memory.js',
     find: 'change.floor === undefined || change.floor < before.floor ? before.floor : change.floor',
     replace: 'before.floor',
   },
-  'starts a VM without asking the record': {
-    file: 'node-agent/reconcile.js',
-    find: 'const refusal = await this.#entitlement(worker);',
-    replace: 'const refusal = undefined;',
-  },
+  'starts a VM without asking the record or its own floor': [
+    {
+      file: 'node-agent/reconcile.js',
+      find: 'const refusal = await this.#entitlement(worker);',
+      replace: 'const refusal = undefined;',
+    },
+    {
+      file: 'node-agent/vm-step.js',
+      find: 'if (wish.placementEpoch <= notes.floor) {',
+      replace: 'if (false) {',
+    },
+  ],
   'starts a VM although a migration is open': {
     file: 'node-agent/vm-step.js',
     find: 'if (notes.outgoing !== undefined || notes.armed?.closed === false) {',
@@ -122,5 +165,20 @@ export const MISTAKES: Readonly<Record<string, Mutation>> = {
     file: 'scheduler/nodes/snapshot.js',
     find: 'moves: moves(leading),',
     replace: 'moves: [],',
+  },
+  'reverses the order of the queue': {
+    file: 'core/migration/admission.js',
+    find: '.sort((a, b) => b.migration.priority - a.migration.priority ||',
+    replace: '.sort((a, b) => a.migration.priority - b.migration.priority ||',
+  },
+  'lets no source have its turn': {
+    file: 'core/migration/admission.js',
+    find: 'a.turn - b.turn || ',
+    replace: '',
+  },
+  'lets any number of VMs come to a node': {
+    file: 'core/migration/admission.js',
+    find: 'if (coming >= inPerNode)',
+    replace: 'if (false)',
   },
 };

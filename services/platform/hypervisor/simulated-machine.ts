@@ -45,6 +45,9 @@ export class SimulatedMachine {
   /** UUIDs of those that start by themselves when the host boots. */
   readonly autostarting = new Set<string>();
 
+  /** Its disk is full: no definition can be written. */
+  diskFull = false;
+
   readonly #lastEnd = new Map<string, EndReason>();
   /** UUIDs whose guest a migration has hold of: nobody else may change it. */
   readonly #held = new Set<string>();
@@ -122,9 +125,15 @@ export class SimulatedMachine {
     if (holder !== undefined) {
       throw new HypervisorError('failed', `domain '${summary.name}' already exists with uuid ${holder.uuid}`);
     }
-    this.definitions.set(uuid, named);
+    this.keepDefinition(uuid, named);
     this.#changed(uuid, 'defined');
     return this.find(uuid) ?? raiseGone(uuid);
+  }
+
+  /** Writes a definition to disk. */
+  keepDefinition(uuid: string, xml: string): void {
+    if (this.diskFull) throw new HypervisorError('failed', `cannot write the config file of domain '${uuid}': No space left on device`);
+    this.definitions.set(uuid, xml);
   }
 
   stampEpoch(uuid: string, placementEpoch: bigint): void {
@@ -132,8 +141,8 @@ export class SimulatedMachine {
     const defined = this.definitions.get(uuid);
     if (guest === undefined && defined === undefined) raiseGone(uuid);
     this.#refuseHeld(uuid);
+    if (defined !== undefined) this.keepDefinition(uuid, withPlacementEpoch(defined, placementEpoch));
     if (guest !== undefined) guest.xml = withPlacementEpoch(guest.xml, placementEpoch);
-    if (defined !== undefined) this.definitions.set(uuid, withPlacementEpoch(defined, placementEpoch));
     this.#changed(uuid, 'stamped');
   }
 

@@ -144,7 +144,13 @@ export class SimulatedTarget {
       if (!(await incoming.settled('enough'))) throw incomplete;
     }
     this.#forget(incoming);
-    this.#machine.definitions.set(uuid, incoming.persistentXml);
+    try {
+      this.#machine.keepDefinition(uuid, incoming.persistentXml);
+    } catch (error) {
+      // What cannot be made persistent is not let run.
+      guest.end('failed');
+      throw error;
+    }
     if (runs) guest.become({ state: 'running', reason: 'ordinary' }, 'resumed (migrated)');
     else guest.become({ state: 'paused', reason: 'user' }, 'suspended (paused)');
     const nowMs = this.#machine.clock.nowMs();

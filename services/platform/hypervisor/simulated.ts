@@ -45,6 +45,8 @@ export interface SimulatedHost {
   guests(): SimulatedGuest[];
   /** Its user pauses a running guest, behind the agent's back. */
   pauseGuest(uuid: string): void;
+  /** ... and lets a guest that he paused go on. */
+  resumeGuest(uuid: string): void;
   /** Its user has a defined guest start by itself when the host boots. */
   setAutostart(uuid: string): void;
   autostarts(uuid: string): boolean;
@@ -56,6 +58,8 @@ export interface SimulatedHost {
   /** The hypervisor's process stands still (SIGSTOP) and goes on. */
   hangDaemon(): void;
   continueDaemon(): void;
+  /** Its disk is full, or has room again: where it is full nothing can be defined. */
+  setDiskFull(full: boolean): void;
   /** Everything here ends at once, and nobody else is told. Definitions stay. */
   losePower(): void;
   /** The host boots: the hypervisor runs, and no guest but those that start by themselves. */
@@ -92,6 +96,10 @@ export function createSimulatedHost(options: SimulatedHostOptions): SimulatedHos
     pauseGuest(uuid) {
       machine.guest(uuid).become({ state: 'paused', reason: 'user' }, 'suspended (paused)');
     },
+    resumeGuest(uuid) {
+      const guest = machine.guest(uuid);
+      if (guest.state.state === 'paused' && guest.state.reason === 'user') guest.become({ state: 'running', reason: 'ordinary' }, 'resumed (unpaused)');
+    },
     setAutostart(uuid) {
       machine.autostarting.add(uuid);
     },
@@ -114,6 +122,9 @@ export function createSimulatedHost(options: SimulatedHostOptions): SimulatedHos
     },
     continueDaemon() {
       daemon.goOn();
+    },
+    setDiskFull(full) {
+      machine.diskFull = full;
     },
     losePower() {
       powered = false;

@@ -3,8 +3,8 @@ import { DeadlineExceeded, withDeadline, type Clock } from '../clock/clock.js';
 import type { CallLimit } from '../hypervisor/hypervisor.js';
 import { BmcError, type Bmc, type Bmcs, type PowerState, type Privilege } from './power.js';
 
-/** How a simulated BMC behaves: as it should, not at all, with another password, without an answer. */
-export type SimulatedBmcMode = 'up' | 'dead' | 'wrong-password' | 'hung';
+/** How a simulated BMC behaves: as it should, not at all, with another password, without an answer, or taking orders and doing nothing. */
+export type SimulatedBmcMode = 'up' | 'dead' | 'wrong-password' | 'hung' | 'accepts-only';
 
 /** A BMC that a test can look into and change. */
 export interface SimulatedBmc extends Bmc {
@@ -31,6 +31,7 @@ export function createSimulatedBmc({ clock, name, guid, onPower = () => undefine
     await Promise.resolve();
     switch (bmc.mode) {
       case 'up':
+      case 'accepts-only':
         return answer();
       case 'dead':
         throw new BmcError('unreachable', `${what} does not answer`);
@@ -51,6 +52,7 @@ export function createSimulatedBmc({ clock, name, guid, onPower = () => undefine
   const switchTo = (state: PowerState) => (call: CallLimit) =>
     answered(call, () => {
       maySwitch();
+      if (bmc.mode === 'accepts-only') return;
       bmc.power = state;
       onPower(state);
     });

@@ -11,13 +11,15 @@ import { createSeededRandom } from '@lockstep/services/platform/random/seeded.js
 import { createEmbeddedStore } from '@lockstep/services/platform/store/embedded.js';
 import { Chance } from './chance.js';
 import { compileLess } from './engine.js';
+import { EndsChecker } from './ends-checker.js';
 import { GuestChecker } from './guest-checker.js';
 import { type Life, withMethods } from './life.js';
 import { useLightSignals } from './light-signals.js';
 import { AgentProcess, type Process, ReplicaProcess } from './machine.js';
 import { Network } from './network.js';
 import { OrderChecker } from './order-checker.js';
-import type { Plan } from './plan.js';
+import { isCalm, type Plan } from './plan.js';
+import { QueueChecker } from './queue-checker.js';
 import { RecordChecker } from './record-checker.js';
 import { Rpc } from './rpc.js';
 import { STORE, StoreSite } from './store-link.js';
@@ -67,6 +69,7 @@ export class Cluster {
   readonly guests: GuestChecker;
   readonly records: RecordChecker;
   readonly orders: OrderChecker;
+  readonly queue: QueueChecker;
   readonly agents: AgentProcess[] = [];
   readonly replicas: ReplicaProcess[] = [];
   /** Whether somebody asked for a VM to be forgotten. */
@@ -117,12 +120,16 @@ export class Cluster {
         },
       },
     );
+    this.queue = new QueueChecker(this.violations, (id) => this.records.migrations.get(id), () => this.clock.nowMs(), isCalm(plan));
+    const ends = new EndsChecker(this.violations);
     const embedded = createEmbeddedStore({
       clock: this.clock,
       random: createSeededRandom({ seed: `${seed}/store`, clock: this.clock }),
     });
     this.store = new StoreSite(embedded, this.network, new Chance(`${seed}/store-illness`, this.clock), (life, ops) => {
       this.records.committed(ops, life);
+      this.queue.committed(ops);
+      ends.committed(ops);
     });
     this.store.isPowered = (site) => this.rpc.isPowered(site);
     this.memoryLinks = createSimulatedNetwork({ bytesPerSecond: plan.linkBytesPerSecond });

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import type { SimulatedGuest } from '@lockstep/services/platform/hypervisor/simulated.js';
 import { Aims } from './aims.js';
 import { Chance } from './chance.js';
 import type { Cluster } from './cluster.js';
@@ -8,7 +9,10 @@ import { HEALTHY } from './network.js';
 import type { Fault } from './plan.js';
 import { SOUND, STORE } from './store-link.js';
 
-const DONE_BY_OTHERS: readonly Fault[] = ['upkeep', 'shutdown', 'watchdog'];
+const DONE_BY_OTHERS: readonly Fault[] = ['upkeep', 'shutdown', 'watchdog', 'crowd'];
+
+const RESUME_AGAIN_MS = 5_000;
+const MOST_RESUMES = 60;
 
 /** Undoes a fault. */
 type Mend = () => void;
@@ -126,6 +130,12 @@ export class Nemesis {
       case 'bmc':
         this.#breakBmc(this.#chance.pick(cluster.agents));
         return;
+      case 'disk-full':
+        this.#fillDisk(this.#chance.pick(cluster.agents));
+        return;
+      case 'user-pause':
+        this.#pauseGuest(this.#chance.pick(cluster.agents));
+        return;
       case 'clock':
         cluster.setWallSkew(this.#chance.pick(cluster.sites) ?? '', this.#chance.between(-1, 1) * 86_400_000);
         return;
@@ -144,6 +154,7 @@ export class Nemesis {
       case 'upkeep':
       case 'shutdown':
       case 'watchdog':
+      case 'crowd':
       case undefined:
         return;
     }
@@ -206,19 +217,23 @@ export class Nemesis {
   }
 
   #partition(): void {
-    const { network, trace } = this.cluster;
-    const sites = this.cluster.sites;
+    const { sites } = this.cluster;
     const one = this.#chance.pick(sites);
     const other = this.#chance.pick(sites);
     if (one === undefined || other === undefined) return;
     const bothWays = this.#chance.hit(0.6);
     const others = this.#chance.hit(0.4) ? sites.filter((site) => site !== one && (site !== STORE || this.#chance.hit(0.5))) : [other];
+    this.#cut(one, others, bothWays, this.#chance.longTailed(15_000, 120_000));
+  }
+
+  #cut(one: string, others: readonly string[], bothWays: boolean, durationMs: number): void {
+    const { network, trace } = this.cluster;
     trace.add('NEMESIS', `cuts ${one} ${bothWays ? 'from' : 'on its way to'} ${others.join(', ')}`);
     for (const each of others) {
       network.cut(one, each);
       if (bothWays) network.cut(each, one);
     }
-    this.#for(this.#chance.longTailed(15_000, 120_000), () => {
+    this.#for(durationMs, () => {
       trace.add('NEMESIS', `heals ${one} and ${others.join(', ')}`);
       for (const each of others) {
         network.heal(one, each);
@@ -254,13 +269,51 @@ export class Nemesis {
 
   #breakBmc(agent: AgentProcess | undefined): void {
     const { bmc, name } = agent ?? {};
-    const mode = this.#chance.pick(['dead', 'hung', 'wrong-password'] as const) ?? 'dead';
+    const mode = this.#chance.pick(['dead', 'hung', 'wrong-password', 'accepts-only'] as const) ?? 'dead';
     if (bmc === undefined || name === undefined) return;
     this.cluster.trace.add('NEMESIS', `the BMC of ${name} is ${mode}`);
     bmc.mode = mode;
     this.#for(this.#chance.longTailed(30_000, 300_000), () => {
       bmc.mode = 'up';
     });
+    // Who is silent, and lives: chance alone hardly meets a silent BMC with a silent host.
+    if (this.#chance.hit(0.6)) this.#cut(name, this.cluster.sites.filter((site) => site !== name), true, this.#chance.between(40_000, 120_000));
+  }
+
+  #fillDisk(agent: AgentProcess | undefined): void {
+    if (agent === undefined) return;
+    this.cluster.trace.add('NEMESIS', `the disk of ${agent.name} is full`);
+    agent.host.setDiskFull(true);
+    this.#for(this.#chance.longTailed(20_000, 120_000), () => {
+      this.cluster.trace.add('NEMESIS', `the disk of ${agent.name} has room again`);
+      agent.host.setDiskFull(false);
+    });
+  }
+
+  /** Its user's pause; he goes on with it, wherever it is by then. */
+  #pauseGuest(agent: AgentProcess | undefined): void {
+    const { trace } = this.cluster;
+    const uuid = this.#chance.pick(agent?.host.guests().filter(({ state }) => state.state === 'running') ?? [])?.uuid;
+    if (agent === undefined || uuid === undefined) return;
+    trace.add('NEMESIS', `the user of guest ${uuid.slice(0, 8)} pauses it on ${agent.name}`);
+    agent.host.pauseGuest(uuid);
+    this.#for(this.#chance.longTailed(15_000, 60_000), () => {
+      this.#resumeGuest(uuid);
+    });
+  }
+
+  /** While it is on its way nobody can let it go on; he tries again. */
+  #resumeGuest(uuid: string, tries = 0): void {
+    const { agents, clock, trace } = this.cluster;
+    const there = agents.find(({ host }) => isPausedByUser(host.guest(uuid)?.state));
+    if (there !== undefined) {
+      trace.add('NEMESIS', `the user of guest ${uuid.slice(0, 8)} lets it go on on ${there.name}`);
+      there.host.resumeGuest(uuid);
+    } else if (tries < MOST_RESUMES && agents.some(({ host }) => host.guest(uuid)?.state.state === 'paused')) {
+      clock.after(RESUME_AGAIN_MS, () => {
+        this.#resumeGuest(uuid, tries + 1);
+      });
+    }
   }
 
   #cutLink(): void {
@@ -293,4 +346,8 @@ export class Nemesis {
       });
     });
   }
+}
+
+function isPausedByUser(state: SimulatedGuest['state'] | undefined): boolean {
+  return state?.state === 'paused' && state.reason === 'user';
 }

@@ -26,11 +26,14 @@ export const FAULTS = {
   overlap: 'leaders stand still in the middle of a step until another has followed them, and go on',
   repeat: 'operators send their requests twice',
   fencing: 'hosts have BMCs, and the Fencer switches off what is dead',
-  bmc: 'BMCs do not answer, hang, or refuse the password for a while',
+  bmc: 'BMCs do not answer, hang, refuse the password, or do not do what they are told, and their hosts are cut off meanwhile',
   tight: 'hosts have hardly more memory than the VMs need',
   upkeep: 'people look after the hosts: maintenance, drains, options, networks, disarming, watching',
   shutdown: 'hosts go down in order, and come back',
   watchdog: 'hosts fence themselves by a watchdog',
+  'disk-full': 'disks of hosts are full: nothing can be defined there',
+  'user-pause': 'users pause guests behind the agents\' backs, and resume them',
+  crowd: 'many moves are wanted at once, some before others, and limits change',
 } as const;
 
 export type Fault = keyof typeof FAULTS;
@@ -42,6 +45,16 @@ const AIMED: readonly Fault[] = ['commit', 'overlap', 'repeat', 'fencing', 'bmc'
 
 /** What people do to hosts, and hosts to themselves. */
 const TENDED: readonly Fault[] = ['upkeep', 'shutdown', 'watchdog'];
+
+/** What else happens to hosts and guests. */
+const STRAY: readonly Fault[] = ['disk-full', 'user-pause'];
+
+/** What leaves every process, link and host alone. */
+const CALM: readonly Fault[] = ['repeat', 'tight', 'crowd'];
+
+export function isCalm({ faults }: Pick<Plan, 'faults'>): boolean {
+  return faults.every((fault) => CALM.includes(fault));
+}
 
 /** What one run is like. Everything follows from the seed, unless it was given. */
 export interface Plan {
@@ -72,6 +85,7 @@ export type PlanOptions = Partial<Pick<Plan, 'nodes' | 'vms' | 'faults' | 'safet
 const MINUTE_MS = 60_000;
 const HOST_MEMORY_BYTES = 16n * 2n ** 30n;
 const TIGHT_MEMORY_BYTES = 6n * 2n ** 30n;
+const CROWDED_MEMORY_BYTES = 64n * 2n ** 30n;
 const BUSY_THINK_MS = 4_000;
 const LIVENESS_MS = 20 * MINUTE_MS;
 
@@ -79,12 +93,15 @@ const LIVENESS_MS = 20 * MINUTE_MS;
 export function planOf(seed: number, options: PlanOptions = {}): Plan {
   const chance = new Chance(`${String(seed)}/plan`, createVirtualClock());
   const share = chance.pick([0.1, 0.25, 0.4, 0.6]) ?? 0;
-  const drawn = ALL_FAULTS.filter((fault) => !AIMED.includes(fault) && !TENDED.includes(fault) && chance.hit(share));
+  const apart = new Set<Fault>([...AIMED, ...TENDED, ...STRAY, 'crowd']);
+  const drawn = ALL_FAULTS.filter((fault) => !apart.has(fault) && chance.hit(share));
   // A stream of their own: what was drawn before them stays as it was.
   const aims = new Chance(`${String(seed)}/aims`, createVirtualClock());
   const aimed = aims.hit(0.5) ? AIMED.filter(() => aims.hit(0.5)) : [];
   const tending = new Chance(`${String(seed)}/tended`, createVirtualClock());
   const tended = tending.hit(0.4) ? TENDED.filter(() => tending.hit(0.5)) : [];
+  const strays = new Chance(`${String(seed)}/stray`, createVirtualClock());
+  const stray = STRAY.filter(() => strays.hit(0.15));
   const plan: Plan = {
     seed,
     nodes: chance.whole(2, 5),
@@ -95,7 +112,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     thinkMs: chance.between(1_000, 12_000),
     safetyMs: chance.between(1.5, 5) * MINUTE_MS,
     livenessMs: LIVENESS_MS,
-    faults: [...drawn, ...aimed, ...tended],
+    faults: [...drawn, ...aimed, ...tended, ...stray],
     strikeMs: chance.between(3_000, 25_000),
     linkBytesPerSecond: chance.pick([30e6, 125e6, 1_250e6]) ?? 125e6,
     hostMemoryBytes: aimed.includes('tight') ? TIGHT_MEMORY_BYTES : HOST_MEMORY_BYTES,
@@ -104,5 +121,14 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
   if (aimed.includes('fencing')) plan.fencers = Math.max(1, plan.fencers);
   // An aim that is not aimed at anything would hit nothing.
   if (aimed.includes('commit')) plan.thinkMs = Math.min(plan.thinkMs, BUSY_THINK_MS);
-  return { ...plan, ...options };
+  return { ...crowded(plan), ...options };
+}
+
+/** In one seed of eight a queue is filled; in half of these nothing else happens, so that its order can be told. */
+function crowded(plan: Plan): Plan {
+  const chance = new Chance(`${String(plan.seed)}/crowded`, createVirtualClock());
+  if (!chance.hit(0.125)) return plan;
+  const faults: Fault[] = chance.hit(0.5) ? ['crowd'] : [...plan.faults, 'crowd'];
+  const [nodes, vms] = [Math.max(3, plan.nodes), chance.whole(7, 12)];
+  return { ...plan, faults, nodes, vms, thinkMs: Math.min(plan.thinkMs, BUSY_THINK_MS), hostMemoryBytes: CROWDED_MEMORY_BYTES };
 }

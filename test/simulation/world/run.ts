@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Cluster } from './cluster.js';
+import { Crowd } from './crowd.js';
 import { Nemesis } from './nemesis.js';
 import type { Plan } from './plan.js';
+import { Reasons } from './reasons.js';
 import { RestChecker } from './rest.js';
 import { Upkeep } from './upkeep.js';
 import type { Violation } from './violations.js';
@@ -71,19 +73,28 @@ async function phases(cluster: Cluster, workload: Workload): Promise<number | un
   const { plan, clock, trace } = cluster;
   const nemesis = new Nemesis(cluster);
   const upkeep = new Upkeep(cluster);
+  const crowd = new Crowd(cluster);
+  const reasons = new Reasons(cluster);
   trace.add('RUN', `seed ${String(plan.seed)}: ${String(plan.nodes)} nodes, faults: ${plan.faults.join(' ')}`);
   cluster.start();
   await pass(cluster, 3_000);
   workload.start();
   nemesis.start();
   upkeep.start();
+  crowd.start();
+  reasons.start();
   await pass(cluster, plan.safetyMs);
   if (cluster.violations.first !== undefined) return undefined;
   trace.add('RUN', 'faults and wishes stop; everything must come to rest');
   workload.stop();
   nemesis.stop();
   upkeep.stop();
-  return comeToRest(cluster, upkeep, clock.nowMs());
+  crowd.stop();
+  try {
+    return await comeToRest(cluster, upkeep, clock.nowMs());
+  } finally {
+    reasons.stop();
+  }
 }
 
 /** Lets time pass, or stops at the first violation. */

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Mutation } from './mutate.js';
+
+/** A mistake that the simulation found in the services. */
+export interface Found {
+  /** What was wrong. */
+  what: string;
+  /** The commit that mended it. */
+  commit: string;
+  /** Takes that commit's cure out again. */
+  undo: Mutation;
+}
+
+/**
+ * Mistakes of the services that seeds found, by a name to plant them again with. Seeds mean other runs whenever the swarm
+ * changes; so each is found anew, by the seed that `found.test.ts` names.
+ */
+export const FOUND = {
+  'read-internal': {
+    what: 'a store that did not answer a read was INTERNAL to the caller',
+    commit: '4ca6932',
+    undo: {
+      file: 'membership/ledger.js',
+      find: 'return await env.store.get(key, { consistency: \'consistent\' });\n    }\n    catch (error) {\n        throw storeTrouble(error);',
+      replace: 'return await env.store.get(key, { consistency: \'consistent\' });\n    }\n    catch (error) {\n        throw error;',
+    },
+  },
+  'lost-connection': {
+    what: 'Abort(source) insisted on a connection that a restarted hypervisor had lost: the VM stayed locked for ever',
+    commit: '5031121',
+    undo: {
+      file: 'node-agent/migration/source.js',
+      find: 'if (open !== undefined && !open.handle.lost.aborted) {',
+      replace: 'if (open !== undefined) {',
+    },
+  },
+  'in-nobodys-hands': {
+    what: 'a migration whose opening write had an unknown outcome was in nobody\'s hands',
+    commit: '91c7137',
+    undo: {
+      file: 'scheduler/migrations/queue.js',
+      find: 'while (!term.ended.aborted) {',
+      replace: 'for (let once = true; once; once = false) {',
+    },
+  },
+  'closed-twice': {
+    what: 'a closing write with an unknown outcome was repeated, and changed the closed record',
+    commit: '2115707',
+    undo: {
+      file: 'scheduler/migrations/journal.js',
+      find: 'if (isTerminal(state) && (migration?.state ?? state) === state)',
+      replace: 'if (false)',
+    },
+  },
+  'given-up-for-ever': {
+    what: 'a node had given a placement up, and the record named it for ever: the VM never ran again',
+    commit: 'dc1f30e',
+    undo: { file: 'scheduler/assign.js', find: 'await this.renew(stored, error);', replace: '' },
+  },
+  'opened-after-all': {
+    what: 'a move whose opening write had an unknown outcome was called off without being settled: its VM stayed locked',
+    commit: 'e5a5bfc',
+    undo: {
+      file: 'scheduler/migrations/queue.js',
+      find: 'if (record.state !== MigrationState.PENDING)\n                throw new LockstepError(\'STORE_CONFLICT\'',
+      replace: 'if (false)\n                throw new LockstepError(\'STORE_CONFLICT\'',
+    },
+  },
+  'left-behind': {
+    what: 'a host that came back kept the copy of a VM that had been undefined meanwhile',
+    commit: '48a2d86',
+    undo: { file: 'node-agent/assign.js', find: 'new Map(undefinedVms)', replace: 'new Map()' },
+  },
+  'one-room-twice': {
+    what: 'two moves that were asked for while the store was slow were promised the same room',
+    commit: '8030895',
+    undo: {
+      file: 'scheduler/nodes/snapshot.js',
+      find: '[...leading.creating, ...leading.rehoming]',
+      replace: '[...leading.rehoming]',
+    },
+  },
+} as const satisfies Readonly<Record<string, Found>>;
