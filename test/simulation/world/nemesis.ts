@@ -14,6 +14,8 @@ const DONE_BY_OTHERS: readonly Fault[] = ['upkeep', 'shutdown', 'watchdog', 'cro
 const RESUME_AGAIN_MS = 5_000;
 const MOST_RESUMES = 60;
 
+const PEOPLE_LOOK_MS = 20_000;
+
 /** Undoes a fault. */
 type Mend = () => void;
 
@@ -72,15 +74,27 @@ export class Nemesis {
     cluster.hypervisorIllness = 0;
     for (const mend of [...this.#mends]) mend();
     cluster.network.healAll();
-    for (const agent of cluster.agents) {
-      agent.gainPower();
-      agent.host.startDaemon();
-      agent.host.continueDaemon();
+    this.#keepPowered();
+    for (const { host } of cluster.agents) {
+      host.startDaemon();
+      host.continueDaemon();
     }
     for (const process of cluster.processes) {
       process.life?.goOn();
       process.start();
     }
+  }
+
+  /** What was decided before may still switch a host off: people switch it on again. */
+  #keepPowered(): void {
+    const { agents, clock } = this.cluster;
+    for (const agent of agents.filter(({ powered }) => !powered)) {
+      agent.gainPower();
+      agent.start();
+    }
+    clock.after(PEOPLE_LOOK_MS, () => {
+      this.#keepPowered();
+    });
   }
 
   #next(): void {
