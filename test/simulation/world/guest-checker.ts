@@ -5,6 +5,9 @@ import type { Violations } from './violations.js';
 /** Clocks of the simulation are floating-point numbers. */
 const TOLERANCE_MS = 0.001;
 
+/** What a guest tells that stands by its user's wish. */
+const PAUSED = 'suspended (paused)';
+
 /**
  * A VM's disk, which all hosts share: whoever runs writes to it. It remembers how far the memory had come that wrote
  * last, so that memory of before is recognised when it writes again.
@@ -30,7 +33,7 @@ export class GuestChecker {
     return [...(this.#running.get(uuid) ?? [])];
   }
 
-  /** The host on which vCPUs of a VM ran last, or run; undefined: they never did. */
+  /** The host on which vCPUs of a VM ran last, or run, or stand by their user's wish; undefined: they never did. */
   lastRanOn(uuid: string): string | undefined {
     return this.#disks.get(uuid)?.host;
   }
@@ -44,8 +47,9 @@ export class GuestChecker {
     if (hosts.size > 1) {
       this.violations.report('INV-1', `VM ${uuid.slice(0, 8)} runs on ${[...hosts].join(' and ')} (${host}: ${what})`);
     }
-    if (running) this.#writes(uuid, host, memory, what);
-    else if (ran) this.#wrote(uuid, memory);
+    // A guest that its user paused arrives as one that stands: nothing of it runs there, and it is there all the same.
+    if (running || what === PAUSED) this.#writes(uuid, host, memory, what);
+    if (!running && ran) this.#wrote(uuid, memory);
   }
 
   /** A copy begins to run, or boots. */
