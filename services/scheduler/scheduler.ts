@@ -128,6 +128,7 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
     options: await readOptions(env),
     defining: new Set(),
     creating: new Map(),
+    undefining: new Set(),
     rehoming: new Map(),
     noTarget: new Map(),
     storageHeld: new Map(),

@@ -37,6 +37,8 @@ export interface Leading {
   defining: Set<Vm>;
   /** VMs whose migration is being written down right now, and to which node: their room there is taken (INV-6). */
   creating: Map<string, string>;
+  /** VMs that are being undefined at this moment. */
+  undefining: Set<string>;
   /** VMs on their way to a node by a decision that is being written down: their room there is taken (INV-6). */
   rehoming: Map<string, string>;
   /** VMs that no node can take now, and why, node by node. */

@@ -128,6 +128,7 @@ function modeOf(mode: MigrationMode): MigrationMode {
 }
 
 function refuseOpen(leading: Leading, vm: Vm): void {
+  if (leading.undefining.has(vm.id)) throw new LockstepError('VM_LOCKED', `${vm.name} is being undefined`, { vm: vm.name });
   const own = openMigrationOf(leading, vm.id)?.id ?? (leading.creating.has(vm.id) ? '' : undefined);
   if (own !== undefined) {
     throw new LockstepError('VM_LOCKED', `${vm.name} is being moved already`, {

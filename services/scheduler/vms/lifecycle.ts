@@ -107,14 +107,20 @@ export async function undefineVm(leading: Leading, idOrName: string): Promise<vo
     }
     throw new LockstepError('VM_RUNNING', `${record.name} is not stopped`, { vm: record.name });
   }
-  await leaveNode(leading, record);
-  const ops = [
-    { op: 'delete-cas', key: keys.vm(record.id), index },
-    { op: 'delete', key: keys.vmName(record.name) },
-    { op: 'set', key: keys.vmEpoch(record.id), value: (record.placement?.lastEpoch ?? 0n).toString() },
-    ...(record.requestId === '' ? [] : [{ op: 'delete', key: keys.request(record.requestId) } as const]),
-  ] as const;
-  leading.vms.remove(record.id, await leading.ledger.write(ops));
+  // Until it is gone no move of it slips in: that would wait for a VM that is not there.
+  leading.undefining.add(record.id);
+  try {
+    await leaveNode(leading, record);
+    const ops = [
+      { op: 'delete-cas', key: keys.vm(record.id), index },
+      { op: 'delete', key: keys.vmName(record.name) },
+      { op: 'set', key: keys.vmEpoch(record.id), value: (record.placement?.lastEpoch ?? 0n).toString() },
+      ...(record.requestId === '' ? [] : [{ op: 'delete', key: keys.request(record.requestId) } as const]),
+    ] as const;
+    leading.vms.remove(record.id, await leading.ledger.write(ops));
+  } finally {
+    leading.undefining.delete(record.id);
+  }
 }
 
 /** The node gives a stopped VM up, durably, and removes its definition (INV-3, INV-5). */
@@ -139,9 +145,9 @@ async function orderStop(leading: Leading, vm: Vm): Promise<void> {
 }
 
 function refuseLocked(leading: Leading, vm: Vm): void {
-  const migration = openMigrationOf(leading, vm.id);
+  const migration = openMigrationOf(leading, vm.id)?.id ?? (leading.creating.has(vm.id) ? '' : undefined);
   if (migration === undefined) return;
-  throw new LockstepError('VM_LOCKED', `${vm.name} is being moved`, { vm: vm.name, migration: migration.id });
+  throw new LockstepError('VM_LOCKED', `${vm.name} is being moved`, { vm: vm.name, ...(migration === '' ? {} : { migration }) });
 }
 
 /** Writes a VM as it was read, with a change. Fails with LostTransaction where it was written meanwhile. */
