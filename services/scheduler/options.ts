@@ -5,6 +5,7 @@ import { optionsCodec } from '../core/records/codec.js';
 import { keys } from '../core/records/keys.js';
 import { subjects } from '../membership/events.js';
 import { LostTransaction } from '../membership/ledger.js';
+import type { Env } from '../platform/env.js';
 import type { Leading } from './term.js';
 
 const LARGEST_RATIO = 1_000;
@@ -29,9 +30,25 @@ export async function updateOptions(leading: Leading, options: ClusterOptions | 
     leading.options = { ...options, etag: index.toString() };
     return leading.options;
   } catch (error) {
-    if (error instanceof LostTransaction) throw changedMeanwhile(options.etag, present);
+    // A write whose outcome nobody told, this one or one before it, may have gone through: what is on record holds.
+    await readAgain(leading);
+    if (error instanceof LostTransaction) throw changedMeanwhile(options.etag, leading.options?.etag ?? '');
     throw error;
   }
+}
+
+/** Fails with the store's own errors. */
+export async function readOptions(env: Env): Promise<ClusterOptions | undefined> {
+  const entry = await env.store.get(keys.options, { consistency: 'consistent' });
+  return entry === undefined ? undefined : optionsCodec.decode(entry.value, entry.index);
+}
+
+/** Never rejects: what cannot be read now is read at the next try to write. */
+async function readAgain(leading: Leading): Promise<void> {
+  leading.options = await readOptions(leading.env).catch((error: unknown) => {
+    leading.env.log.child('options').warn('cannot be read again', { error });
+    return leading.options;
+  });
 }
 
 function changedMeanwhile(got: string, want: string): LockstepError {

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import {
   SchedulerServiceDefinition,
-  type ClusterOptions,
   type SchedulerServiceImplementation,
 } from '@lockstep/sdk/v1';
-import { armingCodec, drainCodec, eventCodec, migrationCodec, networkCodec, optionsCodec, vmCodec } from '../core/records/codec.js';
+import { armingCodec, drainCodec, eventCodec, migrationCodec, networkCodec, vmCodec } from '../core/records/codec.js';
 import { keys } from '../core/records/keys.js';
 import { createEventLog } from '../membership/events.js';
 import {
@@ -35,6 +34,7 @@ import { drainHistory } from './drains/history.js';
 import { DrainWatch } from './drains/drain-watch.js';
 import { Evacuation } from './drains/evacuation.js';
 import { Homecoming } from './drains/homecoming.js';
+import { readOptions } from './options.js';
 import { createOrders } from './orders.js';
 import { Recovery } from './recovery/recovery.js';
 import { Relocations } from './recovery/relocations.js';
@@ -155,9 +155,4 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
   keepBounded(leading, drainHistory(leading));
   keepBounded(leading, eventHistory(leading));
   return { leading, queue };
-}
-
-async function readOptions(env: Env): Promise<ClusterOptions | undefined> {
-  const entry = await env.store.get(keys.options, { consistency: 'consistent' });
-  return entry === undefined ? undefined : optionsCodec.decode(entry.value, entry.index);
 }

@@ -48,7 +48,10 @@ export class Crowd {
     const wishes = [...records.vms.keys()].map((vm) => {
       const targetNode = this.#chance.pick(towards) ?? '';
       const priority = ranked ? (this.#chance.pick(PRIORITIES) ?? 0) : 0;
-      return { vm, targetNode, priority, mode: MigrationMode.LIVE_ONLY, requestId: `crowd-${String((this.#asked += 1))}` };
+      // Slow enough that a queue stands for a while.
+      const bandwidthLimitBytesPerSecond = BigInt(this.#chance.whole(20, 80)) * 1_000_000n;
+      const requestId = `crowd-${String((this.#asked += 1))}`;
+      return { vm, targetNode, priority, mode: MigrationMode.LIVE_ONLY, bandwidthLimitBytesPerSecond, requestId };
     });
     await Promise.all(
       wishes.map((request) => {
@@ -61,8 +64,8 @@ export class Crowd {
   async #limit(): Promise<void> {
     const options = {
       migrationsPerCluster: this.#chance.whole(1, 6),
-      migrationsInPerNode: this.#chance.whole(1, 2),
-      migrationsOutPerNode: this.#chance.whole(1, 2),
+      migrationsInPerNode: this.#chance.whole(1, 3),
+      migrationsOutPerNode: this.#chance.whole(1, 3),
     };
     await this.#tried(() => this.#desk.scheduler('crowd: set limits', (api) => api.updateOptions({ options })));
   }

@@ -18,6 +18,8 @@ interface Moment {
   ms: number;
 }
 
+const BEGINNING: Moment = { transaction: 0, ms: 0 };
+
 /** A migration, and since when it could have been taken up (that waits), or is open. */
 interface Entry {
   migration: Migration;
@@ -25,7 +27,7 @@ interface Entry {
 }
 
 /** Until a leader surely knows what it has written: an answer may be slow, or be lost and looked for. */
-const KNOWN_MS = { calm: 1_000, otherwise: 60_000 };
+const KNOWN_MS = { calm: 200, otherwise: 60_000 };
 
 /**
  * The queue of moves, from outside: its bounds are never passed, and nobody is overtaken who could have gone first.
@@ -42,7 +44,7 @@ export class QueueChecker {
   /** Until when all places were taken: of the cluster, out of a node, into a node. */
   readonly #fullUntil = new Map<string, Moment>();
   readonly #knownMs: number;
-  readonly #limits: { since: number; limits: Limits }[] = [{ since: 0, limits: DEFAULTS }];
+  readonly #limits: { since: Moment; limits: Limits }[] = [{ since: BEGINNING, limits: DEFAULTS }];
   #now = 0;
 
   constructor(
@@ -59,7 +61,7 @@ export class QueueChecker {
     this.#now += 1;
     for (const op of ops) {
       if (!('value' in op)) continue;
-      if (op.key === keys.options) this.#limits.push({ since: this.#now, limits: limitsOf(ClusterOptions.fromJSON(JSON.parse(op.value))) });
+      if (op.key === keys.options) this.#limits.push({ since: this.#moment(), limits: limitsOf(ClusterOptions.fromJSON(JSON.parse(op.value))) });
       if (!op.key.startsWith(keys.migrations)) continue;
       const migration = this.migrationOf(nameOf(op.key));
       if (migration !== undefined) this.#written(migration);
@@ -86,7 +88,7 @@ export class QueueChecker {
   }
 
   #ended({ id, sourceNode, targetNode }: Migration): void {
-    const { perCluster, outPerNode, inPerNode } = this.#widestSince(0);
+    const { perCluster, outPerNode, inPerNode } = this.#widestSince(BEGINNING);
     const now = this.#moment();
     if (this.#open.size >= perCluster) this.#fullUntil.set('', now);
     if (this.#outOf(sourceNode).length >= outPerNode) this.#fullUntil.set(`from ${sourceNode}`, now);
@@ -96,7 +98,7 @@ export class QueueChecker {
   }
 
   #opened(opened: Migration, since: Moment): void {
-    const limits = this.#widestSince(since.transaction);
+    const limits = this.#widestSince(since);
     const { sourceNode, targetNode } = opened;
     const [all, out, into] = [this.#open.size, this.#outOf(sourceNode).length, this.#into(targetNode).length];
     this.#bound(opened, all, limits.perCluster, 'of the cluster');
@@ -147,9 +149,9 @@ export class QueueChecker {
     return { transaction: this.#now, ms: this.nowMs() };
   }
 
-  /** The widest limits that held at any time from that transaction on. */
-  #widestSince(transaction: number): Limits {
-    const from = this.#limits.findLastIndex((each) => each.since <= transaction);
+  /** The widest limits that a leader may have worked by at any time from then on. */
+  #widestSince(moment: Moment): Limits {
+    const from = this.#limits.findLastIndex(({ since }) => since.ms + this.#knownMs <= moment.ms);
     const held = this.#limits.slice(Math.max(0, from)).map(({ limits }) => limits);
     const widest = (pick: (limits: Limits) => number): number => Math.max(...held.map(pick));
     return {
