@@ -51,9 +51,16 @@ function statusOf(leading: Leading, vm: Vm): VmStatus {
       detail: `${nodeName} does not answer; it was last ${stateName(base.state)}`,
     };
   }
-  if (report !== undefined) return { ...base, node: nodeName };
+  if (report !== undefined) return { ...base, ...heldUp(vm, node, base), node: nodeName };
   // Assigned, and its node has not taken the assignment in yet.
   return { ...base, state: vm.desired === VmDesired.RUNNING ? VmState.STARTING : VmState.STOPPED };
+}
+
+/** Why a VM that shall run does not, where its node itself is what is missing. */
+function heldUp({ desired }: Vm, { name, report }: NodeView, { state, reason }: VmStatus): Partial<VmStatus> {
+  const stands = state === VmState.STOPPED || state === VmState.CRASHED;
+  if (desired !== VmDesired.RUNNING || !stands || reason !== '' || report?.node.ready !== false) return {};
+  return { reason: 'NODE_NOT_READY', detail: `${name} is not ready: ${report.node.notReadyReason}` };
 }
 
 /** What is known of a VM whose node is proven off, has left in order, or has lost its lease; undefined: none of these. */

@@ -316,18 +316,21 @@ export class Nemesis {
     });
   }
 
-  /** While it is on its way nobody can let it go on; he tries again. */
-  #resumeGuest(uuid: string, tries = 0): void {
+  /**
+   * While it is on its way nobody can let it go on, and one that is let go on in the middle of its move arrives as it
+   * stood when that began: so he looks at it for a while.
+   */
+  #resumeGuest(uuid: string, looks = 0): void {
     const { agents, clock, trace } = this.cluster;
     const there = agents.find(({ host }) => isPausedByUser(host.guest(uuid)?.state));
     if (there !== undefined) {
       trace.add('NEMESIS', `the user of guest ${uuid.slice(0, 8)} lets it go on on ${there.name}`);
       there.host.resumeGuest(uuid);
-    } else if (tries < MOST_RESUMES && agents.some(({ host }) => host.guest(uuid)?.state.state === 'paused')) {
-      clock.after(RESUME_AGAIN_MS, () => {
-        this.#resumeGuest(uuid, tries + 1);
-      });
     }
+    if (looks === MOST_RESUMES) return;
+    clock.after(RESUME_AGAIN_MS, () => {
+      this.#resumeGuest(uuid, looks + 1);
+    });
   }
 
   #cutLink(): void {

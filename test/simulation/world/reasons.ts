@@ -19,6 +19,7 @@ export class Reasons {
   readonly #stopping = new AbortController();
   /** Since when what waits has said nothing. */
   readonly #since = new Map<string, number>();
+  #lookedMs = -Infinity;
 
   constructor(private readonly cluster: Cluster) {
     this.#desk = new Operator(cluster);
@@ -55,6 +56,9 @@ export class Reasons {
 
   #hold(speechless: readonly string[]): void {
     const nowMs = this.cluster.clock.nowMs();
+    // What happened between two looks that are far apart nobody knows.
+    if (nowMs - this.#lookedMs > EVERY_MS * 1.5) this.#since.clear();
+    this.#lookedMs = nowMs;
     for (const what of [...this.#since.keys()]) if (!speechless.includes(what)) this.#since.delete(what);
     for (const what of speechless) {
       const sinceMs = this.#since.get(what) ?? nowMs;
@@ -66,6 +70,7 @@ export class Reasons {
 
 function ofVm({ name, desired, status }: Vm): string[] {
   if (desired !== VmDesired.RUNNING || status?.reason !== '' || UNDER_WAY.includes(status.state)) return [];
+  if (status.state === VmState.PAUSED && status.detail === 'paused by its user') return [];
   return [`${name} shall run and is ${nameOf(VmState, status.state)}`];
 }
 
