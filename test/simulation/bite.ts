@@ -11,7 +11,7 @@ interface Report {
 /** Plants these mistakes in turn and tells which seed found it, within seeds and CPU minutes for each. 0: all were found. */
 export async function bite(
   names: readonly string[],
-  { seeds, cpuMinutes }: { seeds: number; cpuMinutes?: number },
+  { seeds, from = 1, cpuMinutes }: { seeds: number; from?: number; cpuMinutes?: number },
   print: (line: string) => void,
   main = fileURLToPath(new URL('main.js', import.meta.url)),
 ): Promise<number> {
@@ -20,7 +20,7 @@ export async function bite(
   print('|---|---|---|');
   for (const name of names) {
     const bound = cpuMinutes === undefined ? [] : ['--cpu-minutes', String(cpuMinutes)];
-    const { failures, ran } = await reportOf(main, ['--mistake', name, '--seeds', String(seeds), ...bound]);
+    const { failures, ran } = await reportOf(main, ['--mistake', name, '--from', String(from), '--seeds', String(seeds), ...bound]);
     const [first] = failures;
     if (first === undefined) missed.push(name);
     print(`| ${name} | ${String(first?.seed ?? `not in ${String(ran)}`)} | ${first?.violation.invariant ?? ''} |`);

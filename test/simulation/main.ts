@@ -13,7 +13,7 @@ import type { RunResult } from './world/run.js';
 
 const USAGE = `usage: npm run sim -- [--seed N | --seeds COUNT [--from N]] [--minutes M] [--nodes COUNT] [--vms COUNT]
                       [--schedulers COUNT] [--faults LIST] [--shrink] [--trace] [--json] [--stop] [--mutate FILE | --mistake NAME]
-       npm run sim -- --bite [--found] [--mistake NAME] [--seeds COUNT] [--cpu-minutes M]
+       npm run sim -- --bite [--found] [--mistake NAME] [--seeds COUNT] [--from N] [--cpu-minutes M]
        npm run sim -- --scenario FILE [--json] [--trace] | --scenario DIR [--report]
        npm run sim -- --tell FILE
        npm run sim -- --memory [--rounds COUNT] [--mistake NAME]
@@ -143,7 +143,7 @@ async function main(): Promise<void> {
   }
   if (values.bite) {
     const names = Object.keys(values.found ? FOUND : MISTAKES).filter((name) => values.mistake === undefined || name === values.mistake);
-    process.exitCode = await bite(names, { seeds: whole('seeds', 1) ?? 2_000, ...cpuBound() }, print);
+    process.exitCode = await bite(names, { seeds: whole('seeds', 1) ?? 2_000, from: whole('from', 0) ?? 1, ...cpuBound() }, print);
     return;
   }
   const self = fileURLToPath(import.meta.url);
