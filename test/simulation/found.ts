@@ -80,4 +80,14 @@ export const FOUND = {
       replace: '[...leading.rehoming]',
     },
   },
+  'late-wish': {
+    what: 'a wish that a connection delivered late took back a later one: what was stopped ran on',
+    commit: 'df6e03c',
+    undo: { file: 'node-agent/vm-orders.js', find: 'this.#refuseOvertaken(vmId, told);', replace: '' },
+  },
+  'moved-while-undefined': {
+    what: 'a VM was undefined while a move of it was written down, and every leader fell over that move',
+    commit: 'debccda',
+    undo: { file: 'scheduler/vms/lifecycle.js', find: 'leading.undefining.add(record.id);', replace: '' },
+  },
 } as const satisfies Readonly<Record<string, Found>>;

@@ -10,7 +10,7 @@ import {
 import { createSeededRandom } from '@lockstep/services/platform/random/seeded.js';
 import { createEmbeddedStore } from '@lockstep/services/platform/store/embedded.js';
 import { Chance } from './chance.js';
-import { compileLess } from './engine.js';
+import { compileLater } from './engine.js';
 import { EndsChecker } from './ends-checker.js';
 import { GuestChecker } from './guest-checker.js';
 import { type Life, withMethods } from './life.js';
@@ -26,7 +26,7 @@ import { STORE, StoreSite } from './store-link.js';
 import { Trace } from './trace.js';
 import { Violations } from './violations.js';
 
-compileLess();
+compileLater();
 useLightSignals();
 // Most errors are answers here: whoever reads a stack needs its first lines, and each line is paid for with each error.
 Error.stackTraceLimit = 4;

@@ -2,9 +2,10 @@
 import { setFlagsFromString } from 'node:v8';
 
 /**
- * Has V8 compile only what runs very often. A run spreads its time over all of the services' code, so by its own measure
- * half of the time goes into machine code that is hardly used before the run ends, and into throwing it away again.
+ * Has V8 make machine code of what runs three times as often as it would by itself. A run spreads its time over all of the
+ * services' code: what is compiled early is hardly used before other shapes of objects throw it away, and that was a fourth
+ * of all CPU time.
  */
-export function compileLess(): void {
-  setFlagsFromString('--interrupt-budget=1000000');
+export function compileLater(): void {
+  setFlagsFromString('--interrupt-budget=400000');
 }
