@@ -47,6 +47,15 @@ export async function readEntry(env: Env, key: string): Promise<Entry | undefine
   }
 }
 
+/** As `readEntry`, of all keys below a prefix. */
+export async function readEntries(env: Env, prefix: string): Promise<Entry[]> {
+  try {
+    return (await env.store.list(prefix, { consistency: 'consistent' })).entries;
+  } catch (error) {
+    throw storeTrouble(error);
+  }
+}
+
 const LOST_TRIES = 5;
 const LOST_PAUSE_MS = 20;
 

@@ -7,7 +7,7 @@ import { keys } from '../core/records/keys.js';
 import type { LeaderView } from '../membership/leadership.js';
 import type { Env } from '../platform/env.js';
 import type { LeaderDesk } from './api.js';
-import { readEntry } from '../membership/ledger.js';
+import { readEntries, readEntry } from '../membership/ledger.js';
 import { VERSION } from '../core/version.js';
 import { durationOf } from '../core/duration.js';
 import { nodesNow } from './nodes/view.js';
@@ -42,7 +42,7 @@ function isOverprovisioned(nodes: ReturnType<typeof nodesNow>): boolean {
 /** What the Fencer's records say: they are read, as another leader writes them. */
 async function fencingOf(env: Env): Promise<Pick<Cluster, 'arming' | 'fenceActionsOpen'>> {
   const entry = await readEntry(env, keys.arming);
-  const { entries } = await env.store.list(keys.fenceActions);
+  const entries = await readEntries(env, keys.fenceActions);
   const open = entries.filter(({ value, index }) => !isFenceEnded(fenceActionCodec.decode(value, index).state));
   return {
     arming: entry === undefined ? undefined : armingCodec.decode(entry.value, entry.index),

@@ -3,7 +3,7 @@ import type { Event, Migration, Node, Vm } from '@lockstep/sdk/v1';
 import { isTerminal } from '../core/migration/transitions.js';
 import type { Stored } from '../core/records/codec.js';
 import { keys, nameOf } from '../core/records/keys.js';
-import { storeTrouble } from '../platform/store/trouble.js';
+import { readEntries } from '../membership/ledger.js';
 import type { MigrationQueue } from './migrations/queue.js';
 import { lookAtNodes, nodesNow } from './nodes/view.js';
 import type { RecordCache } from '../membership/record-cache.js';
@@ -38,12 +38,8 @@ export function vmSource(leading: Leading): WatchSource<Vm> {
 
 /** An undefined VM leaves its last placement epoch in the store, written with the deed. */
 async function undefinedSince({ env, vms }: Leading, index: bigint): Promise<string[]> {
-  try {
-    const { entries } = await env.store.list(keys.vmEpochs, { consistency: 'consistent' });
-    return entries.filter((entry) => entry.index > index).map(({ key }) => nameOf(key)).filter((id) => vms.get(id) === undefined);
-  } catch (error) {
-    throw storeTrouble(error);
-  }
+  const entries = await readEntries(env, keys.vmEpochs);
+  return entries.filter((entry) => entry.index > index).map(({ key }) => nameOf(key)).filter((id) => vms.get(id) === undefined);
 }
 
 /** Migrations with what only the leader knows of those that are open. `only` one of them, or all where it is empty. */

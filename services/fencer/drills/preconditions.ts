@@ -5,7 +5,7 @@ import { isFenceEnded } from '../../core/fencing/transitions.js';
 import { isTerminal } from '../../core/migration/transitions.js';
 import { migrationCodec, nodeCodec, vmCodec } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
-import { readEntry } from '../../membership/ledger.js';
+import { readEntries, readEntry } from '../../membership/ledger.js';
 import { disarmed } from '../arming.js';
 import type { FencerLeading } from '../leading.js';
 
@@ -56,13 +56,11 @@ export async function refuseUnlessEmpty(leading: FencerLeading, node: string): P
   if (mode !== NodeMode.CORDONED && mode !== NodeMode.MAINTENANCE) throw refused(`${node} takes VMs: empty and cordon it first`);
   const running = view?.report?.node.figures?.vmsRunning ?? 0;
   if (running > 0) throw refused(`${String(running)} VMs run on ${node}`);
-  const vms = await env.store.list(keys.vms, { consistency: 'consistent' });
-  for (const { value, index } of vms.entries) {
+  for (const { value, index } of await readEntries(env, keys.vms)) {
     const { id, placement, desired } = vmCodec.decode(value, index);
     if (placement?.node === node && desired === VmDesired.RUNNING) throw refused(`VM ${id} is to run on ${node}`);
   }
-  const migrations = await env.store.list(keys.migrations, { consistency: 'consistent' });
-  for (const { value, index } of migrations.entries) {
+  for (const { value, index } of await readEntries(env, keys.migrations)) {
     const { id, sourceNode, targetNode, state } = migrationCodec.decode(value, index);
     if (!isTerminal(state) && (sourceNode === node || targetNode === node)) throw refused(`migration ${id} is open on ${node}`);
   }
