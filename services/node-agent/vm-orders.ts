@@ -4,6 +4,7 @@ import { parseDomainXml } from '../core/domain-xml/parse.js';
 import { invalidField, LockstepError } from '../core/errors/catalogue.js';
 import { withDeadline } from '../platform/clock/clock.js';
 import type { Domain } from '../platform/hypervisor/hypervisor.js';
+import { forgetClosedPreparation } from './assign.js';
 import { CALL_MS } from './config.js';
 import { findCopy, isAtMost, removeStandingCopy, runs } from './copies.js';
 import { isActive, runsVcpus } from './domain-states.js';
@@ -155,6 +156,8 @@ export class VmOrders {
   async #beginStop(order: OrderedVm, limitMs: number): Promise<Domain | undefined> {
     const { env, memory } = this.parts;
     const { vmId, placementEpoch, migrationId } = order;
+    // It may have come by a migration that was closed without a word to this agent.
+    await forgetClosedPreparation(this.parts, vmId);
     this.#refuseWhileMoving(vmId, migrationId);
     const domain = await findCopy(env.hypervisor, vmId);
     if (domain !== undefined && !isAtMost(domain, placementEpoch)) throw stale(order, domain);

@@ -260,8 +260,15 @@ async function close(attempt: Attempt, change: (open: OpenMigration) => JournalC
   });
 }
 
+/**
+ * The two records are followed apart: after a write whose outcome nobody told, one of them may be known as it was before.
+ * Whoever went by that would start a second copy, under the epoch of the first.
+ */
 function placedAt({ migration, vm }: OpenMigration): MigrationRole {
-  return vm.record.placement?.node === migration.record.targetNode ? TARGET : SOURCE;
+  if (vm.record.placement?.epoch !== migration.record.placementEpoch) {
+    throw new LockstepError('STORE_CONFLICT', `where ${vm.record.name} was placed is not known yet`, { vm: vm.record.name });
+  }
+  return vm.record.placement.node === migration.record.targetNode ? TARGET : SOURCE;
 }
 
 function whereItIs({ vm }: OpenMigration, node: string): string {
