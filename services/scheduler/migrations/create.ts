@@ -13,7 +13,8 @@ import { isTerminal } from '../../core/migration/transitions.js';
 import { migrationCodec } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
 import type { TxnOp } from '../../platform/store/store.js';
-import { LostTransaction } from '../../membership/ledger.js';
+import { LostTransaction, readEntry } from '../../membership/ledger.js';
+import { sleep } from '../../platform/clock/clock.js';
 import { checkTarget, chooseNode } from '../nodes/choose.js';
 import { checkRequestId, earlierResult, noteRequest } from '../../membership/requests.js';
 import type { Leading } from '../term.js';
@@ -21,6 +22,8 @@ import { findVm } from '../vms/find.js';
 import { withStatus } from '../vms/status.js';
 
 const MOST_OPEN = 1_000;
+const WRITE_TRIES = 3;
+const WRITE_AGAIN_MS = 500;
 const MIGRATIONS = { prefix: keys.migrations, codec: migrationCodec };
 
 /** Queues a move, with a priority of its own where it is no person's. Everything that can be known to forbid it is refused here, and again by the agents. */
@@ -51,7 +54,7 @@ async function write(leading: Leading, request: CreateMigrationRequest, migratio
     ...noteRequest(request.requestId, keys.migration(migration.id)),
   ];
   try {
-    const index = await leading.ledger.write(ops);
+    const index = await writeUntilKnown(leading, ops, keys.migration(migration.id));
     const record = { ...migration, etag: index.toString() };
     leading.migrations.put(migration.id, { record, index });
     return record;
@@ -59,6 +62,26 @@ async function write(leading: Leading, request: CreateMigrationRequest, migratio
     const repeated = error instanceof LostTransaction ? await earlierResult(leading.env, request.requestId, MIGRATIONS) : undefined;
     if (repeated === undefined) throw error;
     return repeated;
+  }
+}
+
+/**
+ * A write whose outcome nobody told may happen late, when its room was given to somebody else (INV-6). So it is repeated
+ * until it is known: only one of them can go through.
+ */
+async function writeUntilKnown({ env, term, ledger }: Leading, ops: readonly TxnOp[], key: string): Promise<bigint> {
+  let unknown: LockstepError | undefined;
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await ledger.write(ops);
+    } catch (error) {
+      if (error instanceof LockstepError && error.reason === 'OUTCOME_UNKNOWN') unknown ??= error;
+      if (unknown === undefined || term.ended.aborted) throw error;
+      const written = error instanceof LostTransaction ? await readEntry(env, key) : undefined;
+      if (written !== undefined) return written.index;
+      if (tries === WRITE_TRIES) throw unknown;
+      await sleep(env.clock, WRITE_AGAIN_MS, term.ended);
+    }
   }
 }
 

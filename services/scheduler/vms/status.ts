@@ -4,6 +4,7 @@ import { isTerminal } from '../../core/migration/transitions.js';
 import { durationOf } from '../../core/duration.js';
 import type { NodeView } from '../../membership/node-streams.js';
 import type { Leading } from '../term.js';
+import { leftAlone } from './left-alone.js';
 
 /** A VM's record with what is known of it right now, from its node's stream and from its open migration. */
 export function withStatus(leading: Leading, vm: Vm): Vm {
@@ -51,15 +52,17 @@ function statusOf(leading: Leading, vm: Vm): VmStatus {
       detail: `${nodeName} does not answer; it was last ${stateName(base.state)}`,
     };
   }
-  if (report !== undefined) return { ...base, ...heldUp(vm, node, base), node: nodeName };
+  if (report !== undefined) return { ...base, ...heldUp(leading, vm, node, base), node: nodeName };
   // Assigned, and its node has not taken the assignment in yet.
   return { ...base, state: vm.desired === VmDesired.RUNNING ? VmState.STARTING : VmState.STOPPED };
 }
 
-/** Why a VM that shall run does not, where its node itself is what is missing. */
-function heldUp({ desired }: Vm, { name, report }: NodeView, { state, reason }: VmStatus): Partial<VmStatus> {
+/** Why a VM that shall run does not, where nobody starts it: it is left to its owner, or its node is not ready. */
+function heldUp(leading: Leading, { desired }: Vm, { name, report }: NodeView, { state, reason }: VmStatus): Partial<VmStatus> {
   const stands = state === VmState.STOPPED || state === VmState.CRASHED;
-  if (desired !== VmDesired.RUNNING || !stands || reason !== '' || report?.node.ready !== false) return {};
+  if (desired !== VmDesired.RUNNING || !stands || reason !== '') return {};
+  if (leftAlone(leading)) return { reason: 'FENCER_DISARMED', detail: 'all VMs are left to their owners until the Fencer is armed' };
+  if (report?.node.ready !== false) return {};
   return { reason: 'NODE_NOT_READY', detail: `${name} is not ready: ${report.node.notReadyReason}` };
 }
 
