@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { type CallOptions, type Connection, paramsToRecord, StatsFlag, StatsGroup } from '@lockstep/node-libvirt';
-import { sleep, type Clock } from '../clock/clock.js';
+import { sleep, withDeadline, type Clock } from '../clock/clock.js';
+import { runTool } from '../process/tool.js';
 import { type CallLimit, HypervisorError, type MemoryUse } from './hypervisor.js';
 import type { LibvirtLink } from './libvirt-link.js';
 
 /** QEMU looks at some pages only, so that a second says little of a small guest; `measured` is libvirt's word for a result. */
 const DIRTY_RATE = { seconds: 2, lookEveryMs: 100, measured: 2 };
+const MAPPINGS_LIMIT_MS = 2_000;
 
 export interface MeasuringParts {
   clock: Clock;
@@ -25,9 +25,9 @@ export async function measureMemory(parts: MeasuringParts, uuid: string, call: C
     return (await domains.info(domain, options)).maxMemoryBytes;
   });
   const beganMs = clock.nowMs();
-  const before = await touchedMemory(uuid, memoryBytes);
+  const before = await touchedMemory(parts, uuid, memoryBytes, call.signal);
   const sampled = await awaitDirtyRate(parts, uuid, call);
-  const touchedBytes = await touchedMemory(uuid, memoryBytes);
+  const touchedBytes = await touchedMemory(parts, uuid, memoryBytes, call.signal);
   if (before === undefined || touchedBytes === undefined) return { dirtyRateBytesPerSecond: sampled, touchedBytes };
   // What it touched for the first time it wrote to: of a guest that fills its memory that tells more than QEMU's samples.
   const grown = BigInt(Math.round(Number(touchedBytes - before) / ((clock.nowMs() - beganMs) / 1000)));
@@ -56,22 +56,29 @@ async function readDirtyRate({ domains }: Connection, uuid: string, options: Cal
 }
 
 /**
- * What of its memory a guest has touched, in bytes. libvirt tells only what the whole process holds, of which a small
- * guest is the lesser part, so the kernel is asked for the mappings of its QEMU. Undefined where none is found here.
+ * The mappings that a guest's QEMU can write to, with their sizes. A program of its own asks: whoever reads of a process
+ * that hangs in its storage hangs with it, and a program can be killed then.
  */
-export async function touchedMemory(uuid: string, memoryBytes: bigint, procFolder = '/proc'): Promise<bigint | undefined> {
-  for (const pid of await readdir(procFolder)) {
-    if (!/^\d+$/.test(pid)) continue;
-    try {
-      const argv = (await readFile(join(procFolder, pid, 'cmdline'), 'utf8')).split('\0');
-      const place = argv.indexOf('-uuid');
-      if (place < 0 || argv[place + 1]?.toLowerCase() !== uuid) continue;
-      return touchedIn(await readFile(join(procFolder, pid, 'smaps'), 'utf8'), memoryBytes);
-    } catch {
-      // It ended meanwhile, or is not ours to look at.
-    }
+const WRITABLE_MAPPINGS = [
+  'for file in $(grep -ls -- "$1" /proc/[0-9]*/cmdline); do',
+  'tr "\\0" "\\n" <"$file" | grep -qxF -- -uuid || continue;',
+  `awk '/^[0-9a-f]+-/ { writable = $2 ~ /^rw-/ } writable && /^([0-9a-f]+-|Size:|Rss:|Shared_Hugetlb:|Private_Hugetlb:)/'`,
+  '"${file%cmdline}smaps"; exit; done',
+].join(' ');
+
+/**
+ * What of its memory a guest has touched, in bytes. libvirt tells only what the whole process holds, of which a small
+ * guest is the lesser part, so the kernel is asked for the mappings of its QEMU. Undefined where it does not tell.
+ */
+async function touchedMemory({ clock }: MeasuringParts, uuid: string, memoryBytes: bigint, signal?: AbortSignal): Promise<bigint | undefined> {
+  const tool = { program: 'sh', args: ['-c', WRITABLE_MAPPINGS, 'sh', uuid], env: {} };
+  const wait = { what: 'the mappings of a guest', limitMs: MAPPINGS_LIMIT_MS, signal };
+  try {
+    return touchedIn((await withDeadline(clock, wait, (inner) => runTool(tool, inner))).stdout, memoryBytes);
+  } catch {
+    // Nothing rests on it but a forecast.
+    return undefined;
   }
-  return undefined;
 }
 
 /**
