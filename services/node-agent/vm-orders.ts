@@ -126,8 +126,8 @@ export class VmOrders {
     const { vmId, placementEpoch } = order;
     const domain = await findCopy(env.hypervisor, vmId);
     if (domain !== undefined && runsVcpus(domain.state)) throw runs(vmId);
-    // What stands is given up by a migration alone, which knows where its memory is.
-    if (domain !== undefined && order.migrationId === '' && isActive(domain.state)) throw stands(vmId);
+    // What its user paused is given up by a migration alone, which knows where its memory is.
+    if (domain?.state.state === 'paused' && domain.state.reason === 'user' && order.migrationId === '') throw stands(vmId);
     const { armed, outgoing, assignment } = memory.notes(vmId);
     const over = assignment !== undefined && assignment.placementEpoch <= placementEpoch;
     await memory.change(vmId, { floor: placementEpoch, ...(over ? { assignment: undefined } : {}) });
@@ -220,7 +220,7 @@ export class VmOrders {
 }
 
 function stands(vmId: string): LockstepError {
-  return new LockstepError('VM_RUNNING', 'it is paused here, with its memory; it is not destroyed', { vm: vmId });
+  return new LockstepError('VM_RUNNING', 'its user paused it here, with its memory; it is not destroyed', { vm: vmId });
 }
 
 function sizeOf({ xml }: Wish, domain: Domain | undefined): { memoryBytes: bigint; vcpus: number } {
