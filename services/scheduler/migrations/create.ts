@@ -76,11 +76,12 @@ async function writeUntilKnown({ env, term, ledger }: Leading, ops: readonly Txn
       return await ledger.write(ops);
     } catch (error) {
       if (error instanceof LockstepError && error.reason === 'OUTCOME_UNKNOWN') unknown ??= error;
-      if (unknown === undefined || term.ended.aborted) throw error;
-      const written = error instanceof LostTransaction ? await readEntry(env, key) : undefined;
+      if (unknown === undefined) throw error;
+      const written = error instanceof LostTransaction ? await readEntry(env, key).catch(() => undefined) : undefined;
       if (written !== undefined) return written.index;
-      if (tries === WRITE_TRIES) throw unknown;
-      await sleep(env.clock, WRITE_AGAIN_MS, term.ended);
+      if (tries === WRITE_TRIES || term.ended.aborted) throw unknown;
+      // Where the term ends meanwhile, the next try is told so at once.
+      await sleep(env.clock, WRITE_AGAIN_MS, term.ended).catch(() => undefined);
     }
   }
 }
