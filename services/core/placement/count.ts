@@ -8,7 +8,7 @@ export interface WhereVmsAre {
   records: readonly Vm[];
   /** What each node's agent last said, by the node's name. */
   reports: ReadonlyMap<string, Iterable<VmReport>>;
-  /** Migrations that are open and have their target. */
+  /** Where VMs may be besides: a VM's own node counts once. */
   moves: readonly { vmId: string; target: string }[];
 }
 
@@ -19,11 +19,13 @@ export interface WhereVmsAre {
  */
 export function countVms({ records, reports, moves }: WhereVmsAre): { vms: AssignedVm[]; promises: PromisedVm[] } {
   const byId = new Map(records.map((vm) => [vm.id, vm]));
-  const promises = moves.flatMap(({ vmId, target }): PromisedVm[] => {
-    const vm = byId.get(vmId);
-    return vm === undefined || vm.placement?.node === target ? [] : [{ id: vmId, node: target, ...sizeOf(vm) }];
-  });
+  const promises: PromisedVm[] = [];
   const isPromised = (id: string, node: string): boolean => promises.some((one) => one.id === id && one.node === node);
+  for (const { vmId, target } of moves) {
+    const vm = byId.get(vmId);
+    if (vm === undefined || vm.placement?.node === target || isPromised(vmId, target)) continue;
+    promises.push({ id: vmId, node: target, ...sizeOf(vm) });
+  }
 
   const vms: AssignedVm[] = [];
   const seenAtHome = new Set<string>();

@@ -68,16 +68,18 @@ function beingDefined({ defining, vms }: Leading): Vm[] {
   return [...defining].filter(({ id }) => vms.get(id) === undefined);
 }
 
-/** Open moves, until the placement names the target. One by shutdown keeps its room at the source as the way back. */
-function moves(leading: Leading): { vmId: string; target: string }[] {
-  const open = leading.migrations
-    .all()
-    .map(({ record }) => record)
-    .filter(({ state }) => !isTerminal(state) && state !== MigrationState.COMMITTING)
-    .map(({ vmId, state, sourceNode, targetNode }) => ({
-      vmId,
-      target: state === MigrationState.STARTING ? sourceNode : targetNode,
-    }));
+/**
+ * What is on its way to which node. Records of moves and of VMs are followed apart, so a move may be known to have gone on,
+ * or to be over, while the VM is still known where it was: then its room counts where it may be.
+ */
+export function moves(leading: Pick<Leading, 'migrations' | 'vms' | 'creating' | 'rehoming'>): { vmId: string; target: string }[] {
+  const known = leading.migrations.all().flatMap(({ record: { id, vmId, state, sourceNode, targetNode } }) => {
+    const isOver = isTerminal(state);
+    if (isOver && leading.vms.get(vmId)?.record.placement?.migrationId !== id) return [];
+    // One by shutdown keeps its room at the source as the way back.
+    const keepsSource = isOver || state === MigrationState.STARTING;
+    return (keepsSource ? [targetNode, sourceNode] : [targetNode]).map((target) => ({ vmId, target }));
+  });
   const beingWritten = [...leading.creating, ...leading.rehoming].map(([vmId, target]) => ({ vmId, target }));
-  return [...open, ...beingWritten];
+  return [...known, ...beingWritten];
 }
