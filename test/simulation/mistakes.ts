@@ -181,4 +181,51 @@ export const MISTAKES: Readonly<Record<string, Mutation | readonly Mutation[]>> 
     find: 'if (coming >= inPerNode)',
     replace: 'if (false)',
   },
+  'lets a leader decide before both agents know its epoch': {
+    file: 'node-agent/orders.js',
+    find: 'const saving = this.memory.raiseLeaderEpoch(role, epoch);',
+    replace: 'const saving = undefined;',
+  },
+  'feeds a watchdog whose lease is lost': {
+    file: 'node-agent/fencing/self-fence.js',
+    find: 'if (this.#isLost()) {',
+    replace: 'if (false) {',
+  },
+  'takes what its proof is about for the node as it is now': {
+    file: 'fencer/actions/journal.js',
+    find: 'if (entry !== undefined && record?.incarnation === action.incarnation)',
+    replace: 'if (entry !== undefined)',
+  },
+  'follows a drain that has ended': {
+    file: 'scheduler/drains/drain-watch.js',
+    find: 'if (!hasEnded(stored.record))',
+    replace: 'if (true)',
+  },
+  'goes on with a fence action that has ended': [
+    {
+      file: 'fencer/actions/journal.js',
+      find: 'if (stored === undefined || isFenceEnded(stored.record.state))',
+      replace: 'if (stored === undefined)',
+    },
+    {
+      file: 'fencer/actions/journal.js',
+      find: 'if (!fenceMayFollow(stored.record.state, after.state)) {',
+      replace: 'if (false) {',
+    },
+    {
+      file: 'fencer/actions/journal.js',
+      find: 'if (stored === undefined || isFenceEnded(stored.record.state))',
+      replace: 'if (stored === undefined)',
+    },
+  ],
+  'does not say what a migration waits for': {
+    file: 'scheduler/migrations/queue.js',
+    find: 'waitingReason: this.waiting.get(record.id) ?? record.waitingReason',
+    replace: "waitingReason: ''",
+  },
+  'does not say why a VM stands': {
+    file: 'scheduler/vms/status.js',
+    find: "if (desired !== VmDesired.RUNNING || !stands || reason !== '')",
+    replace: 'if (true)',
+  },
 };
