@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { CALL_MS } from '../config.js';
 import { runsVcpus } from '../domain-states.js';
+import { asLockstepError } from '../hypervisor-errors.js';
 import type { AgentParts } from '../parts.js';
 import { pauseUnlessAborted } from '../../membership/back-off.js';
 import type { Domain } from '../../platform/hypervisor/hypervisor.js';
@@ -13,8 +14,12 @@ const LOOK_EVERY_MS = 500;
  */
 export async function stopAllVms({ env, stopped }: AgentParts, graceMs: number): Promise<string[]> {
   const running = async (): Promise<Domain[]> => {
-    const domains = await env.hypervisor.list({ deadlineMs: CALL_MS.read, signal: stopped });
-    return domains.filter(({ placementEpoch, state }) => placementEpoch !== undefined && runsVcpus(state));
+    try {
+      const domains = await env.hypervisor.list({ deadlineMs: CALL_MS.read, signal: stopped });
+      return domains.filter(({ placementEpoch, state }) => placementEpoch !== undefined && runsVcpus(state));
+    } catch (error) {
+      throw asLockstepError(error, 'looking for VMs that run');
+    }
   };
   const log = env.log.child('fencing');
   const each = async (what: string, work: (uuid: string) => Promise<void>): Promise<void> => {
