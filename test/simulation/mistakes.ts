@@ -57,11 +57,18 @@ export const MISTAKES: Readonly<Record<string, Mutation | readonly Mutation[]>> 
       replace: `if (source === undefined) gone.source ??= ${PROVEN}(SOURCE); return { facts, gone };`,
     },
   ],
-  'counts a silent BMC as off': {
-    file: 'fencer/actions/ladder-run.js',
-    find: 'last = wordsOf(error);',
-    replace: "last = 'off';",
-  },
+  'counts a silent BMC as off': [
+    {
+      file: 'fencer/actions/ladder-run.js',
+      find: 'outcome = { missing: wordsOf(error) };',
+      replace: "outcome = await this.#believed(device, 'was off already');",
+    },
+    {
+      file: 'fencer/actions/ladder-run.js',
+      find: 'last = wordsOf(error);',
+      replace: "last = 'off';",
+    },
+  ],
   'believes a BMC that took the order': {
     file: 'fencer/actions/ladder-run.js',
     find: 'last = await readOwnPower(device, hostUuid, this.#call());',
@@ -89,16 +96,16 @@ export const MISTAKES: Readonly<Record<string, Mutation | readonly Mutation[]>> 
     find: 'change.floor === undefined || change.floor < before.floor ? before.floor : change.floor',
     replace: 'before.floor',
   },
-  'starts a VM without asking the record or its own floor': [
+  'starts what it remembers without asking the record': [
+    {
+      file: 'node-agent/vm-step.js',
+      find: "if (wish.from === 'memory')",
+      replace: 'if (false)',
+    },
     {
       file: 'node-agent/reconcile.js',
       find: 'const refusal = await this.#entitlement(worker);',
       replace: 'const refusal = undefined;',
-    },
-    {
-      file: 'node-agent/vm-step.js',
-      find: 'if (wish.placementEpoch <= notes.floor) {',
-      replace: 'if (false) {',
     },
   ],
   'starts a VM although a migration is open': {
