@@ -19,7 +19,7 @@ const USAGE = `usage: npm run sim -- [--seed N | --seeds COUNT [--from N] [--job
        npm run sim -- --scenario FILE [--json] [--trace] | --scenario DIR [--report]
        npm run sim -- --tell FILE
        npm run sim -- --memory [--rounds COUNT] [--mistake NAME]
-       npm run sim -- --coverage [--seeds COUNT] | --same-on 22 [--seeds COUNT] [--from N]
+       npm run sim -- --coverage [--trace] [--seeds COUNT] | --same-on 22 [--seeds COUNT] [--from N]
 faults:
 ${Object.entries(FAULTS).map(([name, what]) => `  ${name.padEnd(14)} ${what}`).join('\n')}
 `;
@@ -133,7 +133,7 @@ async function main(): Promise<void> {
   }
   const self = fileURLToPath(import.meta.url);
   if (values.coverage) {
-    process.exitCode = await coverage(whole('seeds', 1) ?? 200, print, self);
+    process.exitCode = await coverage(whole('seeds', 1) ?? 200, values.trace, print, self);
     return;
   }
   if (values['same-on'] !== undefined) {
