@@ -197,7 +197,6 @@ export class VmOrders {
     });
   }
 
-  /** `but`: the migration whose own order it is. */
   /** What its sender gave up on may be delivered after what it said next. */
   #refuseOvertaken(vm: string, { leaderEpoch, sequence }: ToldWish): void {
     if (leaderEpoch !== this.#latest.leaderEpoch) {
@@ -210,6 +209,7 @@ export class VmOrders {
     throw new LockstepError('STALE_ORDER', message, { vm, got: String(sequence), want: `above ${String(latest)}` });
   }
 
+  /** `but`: the migration whose own order it is. */
   #refuseWhileMoving(vmId: string, but = ''): void {
     const { outgoing, armed } = this.parts.memory.notes(vmId);
     const open = outgoing ?? (armed?.closed === false ? armed : undefined);

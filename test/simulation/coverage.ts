@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -9,6 +9,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 const PARTS = ['core', 'node-agent', 'scheduler', 'fencer'];
 const GOAL_PERCENT = 85;
 const SERVICES = fileURLToPath(new URL('../../../services/dist/', import.meta.url));
+const SOURCES = fileURLToPath(new URL('../../../services/', import.meta.url));
 /** What only `main.ts` of a service reaches: its files, its options, its exposition of metrics. */
 const COMPOSITION = /(^|\/)(main|config|metrics)\.js$/;
 const TESTS = /\.test\.js$|(^|\/)test-[a-z-]+\.js$/;
@@ -21,13 +22,13 @@ interface Script {
   functions: Ranged[];
 }
 
-/** Runs seeds and prints which share of the services' lines they reached. Returns the exit code. */
-export async function coverage(seeds: number, print: (text: string) => void, main: string): Promise<number> {
+/** Runs seeds and prints which share of the services' lines they reached, and each line they did not where `every`. Returns the exit code. */
+export async function coverage(seeds: number, every: boolean, print: (text: string) => void, main: string): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), 'lockstep-coverage-'));
   try {
     await seedsIn(folder, seeds, main);
     const scripts = readdirSync(folder).flatMap((file) => (JSON.parse(readFileSync(join(folder, file), 'utf8')) as { result: Script[] }).result);
-    return tell(scripts, seeds, print);
+    return tell(scripts, { seeds, every }, print);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -46,19 +47,27 @@ function seedsIn(folder: string, seeds: number, main: string): Promise<void> {
   });
 }
 
-function tell(scripts: readonly Script[], seeds: number, print: (text: string) => void): number {
+/** Compiled files of a part; what a build of before left behind is none. */
+function filesOf(part: string): string[] {
+  return readdirSync(join(SERVICES, part), { recursive: true, encoding: 'utf8' }).filter(
+    (file) =>
+      file.endsWith('.js') && !COMPOSITION.test(file) && !TESTS.test(file) && existsSync(join(SOURCES, part, file.replace(/js$/, 'ts'))),
+  );
+}
+
+function tell(scripts: readonly Script[], { seeds, every }: { seeds: number; every: boolean }, print: (text: string) => void): number {
   let [allLines, allReached] = [0, 0];
   const poor: [file: string, percent: number, missed: number][] = [];
   print('| part | lines | reached | share |\n|---|---|---|---|');
   for (const part of PARTS) {
     let [lines, reached] = [0, 0];
-    for (const file of readdirSync(join(SERVICES, part), { recursive: true, encoding: 'utf8' })) {
-      if (!file.endsWith('.js') || COMPOSITION.test(file) || TESTS.test(file)) continue;
+    for (const file of filesOf(part)) {
       const path = join(SERVICES, part, file);
       const found = linesOf(readFileSync(path, 'utf8'), scripts.filter(({ url }) => url === pathToFileURL(path).href));
       lines += found.lines;
-      reached += found.reached;
-      poor.push([`${part}/${file}`, (100 * found.reached) / Math.max(1, found.lines), found.lines - found.reached]);
+      reached += found.lines - found.missed.length;
+      poor.push([`${part}/${file}`, 100 - (100 * found.missed.length) / Math.max(1, found.lines), found.missed.length]);
+      if (every) for (const missed of found.missed) print(`not reached: ${part}/${file}:${missed}`);
     }
     print(`| ${part} | ${String(lines)} | ${String(reached)} | ${((100 * reached) / Math.max(1, lines)).toFixed(1)} % |`);
     allLines += lines;
@@ -72,21 +81,22 @@ function tell(scripts: readonly Script[], seeds: number, print: (text: string) =
   return share >= GOAL_PERCENT ? 0 : 1;
 }
 
-/** Lines with code, and those of them that ran in some process. */
-function linesOf(text: string, runs: readonly Script[]): { lines: number; reached: number } {
+/** Lines with code, and those of them that ran in no process. */
+function linesOf(text: string, runs: readonly Script[]): { lines: number; missed: string[] } {
   const ran = runs.map(({ functions }) => ranOf(text.length, functions));
-  let [lines, reached, offset, inComment] = [0, 0, 0, false];
-  for (const line of text.split('\n')) {
+  const missed: string[] = [];
+  let [lines, offset, inComment] = [0, 0, false];
+  for (const [place, line] of text.split('\n').entries()) {
     const code = line.trim();
     const begins = code.startsWith('/*');
     const isCode = !inComment && !begins && !code.startsWith('//') && /[A-Za-z0-9]/.test(code);
     inComment = (inComment || begins) && !code.includes('*/');
     const first = offset + line.indexOf(code);
     if (isCode) lines += 1;
-    if (isCode && ran.some((map) => map[first] === 1)) reached += 1;
+    if (isCode && !ran.some((map) => map[first] === 1)) missed.push(`${String(place + 1)}: ${code}`);
     offset += line.length + 1;
   }
-  return { lines, reached };
+  return { lines, missed };
 }
 
 /** For each character whether it ran; inner ranges stand after the outer ones that they are part of. */

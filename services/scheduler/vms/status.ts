@@ -57,11 +57,14 @@ function statusOf(leading: Leading, vm: Vm): VmStatus {
   return { ...base, state: vm.desired === VmDesired.RUNNING ? VmState.STARTING : VmState.STOPPED };
 }
 
-/** Why a VM that shall run does not, where nobody starts it: it is left to its owner, or its node is not ready. */
-function heldUp(leading: Leading, { desired }: Vm, { name, report }: NodeView, { state, reason }: VmStatus): Partial<VmStatus> {
+/** Why a VM that shall run does not, where nobody starts it: it is left to its owner, or its node goes down or is not ready. */
+function heldUp(leading: Leading, { desired }: Vm, { name, record, report }: NodeView, { state, reason }: VmStatus): Partial<VmStatus> {
   const stands = state === VmState.STOPPED || state === VmState.CRASHED;
   if (desired !== VmDesired.RUNNING || !stands || reason !== '') return {};
   if (leftAlone(leading)) return { reason: 'FENCER_DISARMED', detail: 'all VMs are left to their owners until the Fencer is armed' };
+  if (record.leaving !== undefined) {
+    return { reason: 'NODE_LEAVING', detail: `${name} goes down in order; it waits for its return` };
+  }
   if (report?.node.ready !== false) return {};
   return { reason: 'NODE_NOT_READY', detail: `${name} is not ready: ${report.node.notReadyReason}` };
 }

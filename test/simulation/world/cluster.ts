@@ -115,6 +115,7 @@ export class Cluster {
         memoryBytes: (node) => hosts.find(({ name }) => name === node)?.memoryBytes,
         lastRanOn: (vmId) => this.guests.lastRanOn(vmId),
         floor: (node, vmId) => BigInt(this.#agent(node)?.disk.remembered?.vms[vmId]?.floor ?? '0'),
+        mayLive: (node, incarnation) => this.#agent(node)?.mayLive(this.orders.lifeOf(node, incarnation) ?? '') === true,
         joined: (node, incarnation, life) => {
           this.orders.joined(node, incarnation, life);
         },

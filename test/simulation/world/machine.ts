@@ -2,6 +2,7 @@
 import type { AgentEnv, Env, Points } from '@lockstep/services/platform/env.js';
 import type { GoingDown } from '@lockstep/services/platform/host/shutdown.js';
 import { createSimulatedHost as createHostFigures } from '@lockstep/services/platform/host/simulated.js';
+import { createSimulatedConsoles } from '@lockstep/services/platform/host/simulated-consoles.js';
 import type { Hypervisor } from '@lockstep/services/platform/hypervisor/hypervisor.js';
 import type { SimulatedHost } from '@lockstep/services/platform/hypervisor/simulated.js';
 import type { Logger } from '@lockstep/services/platform/log/log.js';
@@ -121,7 +122,13 @@ function bmcsAt(life: Life, { agents }: Cluster): Bmcs {
 /** The agent of a host, with what outlives it there. */
 export class AgentProcess extends Process {
   readonly disk: AgentDisk;
+  /** What its guests write. */
+  readonly consoles = createSimulatedConsoles();
   powered = true;
+  /** Somebody keeps it off. */
+  unplugged = false;
+  /** Lives of its agent that began since its host has its present power. */
+  readonly #onThisPower = new Set<string>();
   /** Undefined: the host has none. */
   readonly bmc: SimulatedBmc | undefined;
   /** Undefined: the host has none. Made anew with each boot. */
@@ -161,9 +168,15 @@ export class AgentProcess extends Process {
       return;
     }
     this.gainPower();
+    if (!this.powered && this.bmc !== undefined) this.bmc.power = 'off';
     this.cluster.clock.after(BOOT_MS, () => {
       this.start();
     });
+  }
+
+  /** Whether a life of its agent, or what it left running, may still be there: its host has lost no power since. */
+  mayLive(life: string): boolean {
+    return this.#onThisPower.has(life);
   }
 
   #setWatchdog(): void {
@@ -194,6 +207,7 @@ export class AgentProcess extends Process {
 
   losePower(): void {
     this.powered = false;
+    this.#onThisPower.clear();
     if (this.bmc !== undefined) this.bmc.power = 'off';
     this.cluster.rpc.setPower(this.site, false);
     this.end('power');
@@ -202,7 +216,7 @@ export class AgentProcess extends Process {
   }
 
   gainPower(): void {
-    if (this.powered) return;
+    if (this.powered || this.unplugged) return;
     this.powered = true;
     if (this.bmc !== undefined) this.bmc.power = 'on';
     this.cluster.trace.add(this.name, 'its host boots');
@@ -234,6 +248,7 @@ export class AgentProcess extends Process {
   }
 
   protected begin(life: Life, env: Env): Remains {
+    this.#onThisPower.add(life.name);
     const hypervisor = this.host.hypervisor();
     void this.#boot(life, env, hypervisor).catch((error: unknown) => {
       this.cluster.violations.report('START', `${life.name} cannot start: ${String(error)}`);
@@ -251,7 +266,7 @@ export class AgentProcess extends Process {
     const agentEnv: AgentEnv = {
       ...env,
       hypervisor: life.mortal(this.cluster.ill(life, hypervisor)),
-      host: life.mortal(createHostFigures({ totalBytes: info.memoryBytes, usedByGuestsBytes })),
+      host: life.mortal(createHostFigures({ totalBytes: info.memoryBytes, usedByGuestsBytes, consoles: this.consoles })),
       state: this.disk.state(life),
       shutdown: { goingDown: () => Promise.resolve(this.goingDown) },
       bmcs: bmcsAt(life, this.cluster),

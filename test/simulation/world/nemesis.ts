@@ -9,7 +9,7 @@ import { HEALTHY } from './network.js';
 import type { Fault } from './plan.js';
 import { SOUND, STORE } from './store-link.js';
 
-const DONE_BY_OTHERS: readonly Fault[] = ['upkeep', 'shutdown', 'watchdog', 'crowd'];
+const DONE_BY_OTHERS: readonly Fault[] = ['upkeep', 'shutdown', 'watchdog', 'by-hand', 'few-tries', 'crowd'];
 
 const RESUME_AGAIN_MS = 5_000;
 const MOST_RESUMES = 60;
@@ -168,6 +168,8 @@ export class Nemesis {
       case 'upkeep':
       case 'shutdown':
       case 'watchdog':
+      case 'by-hand':
+      case 'few-tries':
       case 'crowd':
       case undefined:
         return;

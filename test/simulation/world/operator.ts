@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { FencerServiceClient, SchedulerServiceClient } from '@lockstep/sdk/v1';
+import type { FencerServiceClient, NodeAgentServiceClient, SchedulerServiceClient } from '@lockstep/sdk/v1';
 import { LockstepError, type Reason } from '@lockstep/services/core/errors/catalogue.js';
 import { sleep } from '@lockstep/services/platform/clock/clock.js';
 import type { PeerCall } from '@lockstep/services/platform/rpc/peers.js';
@@ -8,6 +8,7 @@ import { Life } from './life.js';
 
 export type SchedulerApi = SchedulerServiceClient<PeerCall>;
 export type FencerApi = FencerServiceClient<PeerCall>;
+export type AgentApi = NodeAgentServiceClient<PeerCall>;
 
 /** Answers of a cluster that is busy with itself: asking again is what a client does. */
 const LATER: readonly Reason[] = [
@@ -27,16 +28,23 @@ export class Operator {
 
   /** Rejects with what the cluster refused it with, or with its last answer once patience is over. */
   scheduler<T>(what: string, call: (api: SchedulerApi) => Promise<T>): Promise<T> {
-    return this.#ask(what, 'scheduler', (address) => call(this.cluster.rpc.peers(this.#life).scheduler(address)));
+    return this.#ask(what, this.#addresses('scheduler'), (address) => call(this.cluster.rpc.peers(this.#life).scheduler(address)));
   }
 
   fencer<T>(what: string, call: (api: FencerApi) => Promise<T>): Promise<T> {
-    return this.#ask(what, 'fencer', (address) => call(this.cluster.rpc.peers(this.#life).fencer(address)));
+    return this.#ask(what, this.#addresses('fencer'), (address) => call(this.cluster.rpc.peers(this.#life).fencer(address)));
   }
 
-  async #ask<T>(what: string, role: 'scheduler' | 'fencer', call: (address: string) => Promise<T>): Promise<T> {
-    const { clock, trace, replicas } = this.cluster;
-    const addresses = replicas.filter((replica) => replica.role === role).map(({ address }) => address);
+  agent<T>(what: string, at: string, call: (api: AgentApi) => Promise<T>): Promise<T> {
+    return this.#ask(what, [at], (address) => call(this.cluster.rpc.peers(this.#life).agent(address)));
+  }
+
+  #addresses(role: 'scheduler' | 'fencer'): string[] {
+    return this.cluster.replicas.filter((replica) => replica.role === role).map(({ address }) => address);
+  }
+
+  async #ask<T>(what: string, addresses: readonly string[], call: (address: string) => Promise<T>): Promise<T> {
+    const { clock, trace } = this.cluster;
     const untilMs = clock.nowMs() + PATIENCE_MS;
     for (let tries = 0; ; tries++) {
       try {

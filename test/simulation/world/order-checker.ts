@@ -32,6 +32,11 @@ export class OrderChecker {
     if (life.site === node) this.#joined.set(`${node}/${String(incarnation)}`, life.name);
   }
 
+  /** The life of a node's agent that joined with this incarnation. */
+  lifeOf(node: string, incarnation: bigint): string | undefined {
+    return this.#joined.get(`${node}/${String(incarnation)}`);
+  }
+
   /** Looks at a request as it arrives; what is returned is called if it is answered and not refused. */
   arrives(life: Life, method: string, request: unknown): (() => void) | undefined {
     const { name, site } = life;

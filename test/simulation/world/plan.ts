@@ -33,6 +33,8 @@ export const FAULTS = {
   watchdog: 'hosts fence themselves by a watchdog',
   'disk-full': 'disks of hosts are full: nothing can be defined there',
   'user-pause': 'users pause guests behind the agents\' backs, and resume them',
+  'by-hand': 'people step in: they fence, say who is off and where a guest is, cycle the power, let the cluster adopt guests',
+  'few-tries': 'VMs are to be started only a few times, and elsewhere then',
   crowd: 'many moves are wanted at once, some before others, and limits change',
 } as const;
 
@@ -48,6 +50,9 @@ const TENDED: readonly Fault[] = ['upkeep', 'shutdown', 'watchdog'];
 
 /** What else happens to hosts and guests. */
 const STRAY: readonly Fault[] = ['disk-full', 'user-pause'];
+
+/** What people do who step in, and VMs that are not tried for ever. */
+const STEPPED_IN: readonly Fault[] = ['by-hand', 'few-tries'];
 
 /** What leaves every process, link and host alone. */
 const CALM: readonly Fault[] = ['repeat', 'tight', 'crowd'];
@@ -93,7 +98,7 @@ const LIVENESS_MS = 20 * MINUTE_MS;
 export function planOf(seed: number, options: PlanOptions = {}): Plan {
   const chance = new Chance(`${String(seed)}/plan`, createVirtualClock());
   const share = chance.pick([0.1, 0.25, 0.4, 0.6]) ?? 0;
-  const apart = new Set<Fault>([...AIMED, ...TENDED, ...STRAY, 'crowd']);
+  const apart = new Set<Fault>([...AIMED, ...TENDED, ...STRAY, ...STEPPED_IN, 'crowd']);
   const drawn = ALL_FAULTS.filter((fault) => !apart.has(fault) && chance.hit(share));
   // A stream of their own: what was drawn before them stays as it was.
   const aims = new Chance(`${String(seed)}/aims`, createVirtualClock());
@@ -102,6 +107,10 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
   const tended = tending.hit(0.4) ? TENDED.filter(() => tending.hit(0.5)) : [];
   const strays = new Chance(`${String(seed)}/stray`, createVirtualClock());
   const stray = STRAY.filter(() => strays.hit(0.15));
+  const stepping = new Chance(`${String(seed)}/stepped-in`, createVirtualClock());
+  const steppedIn = STEPPED_IN.filter(() => stepping.hit(0.15));
+  // Where nothing can be fenced there is little to step into.
+  if (steppedIn.includes('by-hand') && stepping.hit(0.6) && !aimed.includes('fencing')) aimed.push('fencing');
   const plan: Plan = {
     seed,
     nodes: chance.whole(2, 5),
@@ -112,7 +121,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     thinkMs: chance.between(1_000, 12_000),
     safetyMs: chance.between(1.5, 5) * MINUTE_MS,
     livenessMs: LIVENESS_MS,
-    faults: [...drawn, ...aimed, ...tended, ...stray],
+    faults: [...drawn, ...aimed, ...tended, ...stray, ...steppedIn],
     strikeMs: chance.between(3_000, 25_000),
     linkBytesPerSecond: chance.pick([30e6, 125e6, 1_250e6]) ?? 125e6,
     hostMemoryBytes: aimed.includes('tight') ? TIGHT_MEMORY_BYTES : HOST_MEMORY_BYTES,

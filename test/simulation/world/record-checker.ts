@@ -17,6 +17,8 @@ export interface Outside {
   lastRanOn(vmId: string): string | undefined;
   /** The highest placement epoch of a VM that is given up on a node's disk. */
   floor(node: string, vmId: string): bigint;
+  /** Whether what joined with this incarnation may still be there: its host has lost no power since. */
+  mayLive(node: string, incarnation: bigint): boolean;
   /** Told of every record of a node that is written, and who wrote it. */
   joined(node: string, incarnation: bigint, life: Life): void;
 }
@@ -117,6 +119,10 @@ export class RecordChecker {
   #node(name: string, node: Node): void {
     const before = this.nodes.get(name);
     this.nodes.set(name, node);
+    const isProof = node.fencedBy !== '' && node.fencedBy !== before?.fencedBy;
+    if (isProof && this.outside.mayLive(name, node.incarnation)) {
+      this.violations.report('INV-3', `${name} is said to be proven off, and its host has lost no power since it joined`);
+    }
     this.onNode(node, before);
   }
 

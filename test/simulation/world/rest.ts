@@ -47,13 +47,15 @@ export class RestChecker {
     return BigInt(takenBytes) + memoryBytes <= host.info.memoryBytes;
   }
 
-  #vm({ id, name, desired, placement, spec }: Vm): string[] {
+  #vm({ id, name, desired, placement, spec, trouble }: Vm): string[] {
     const on = this.cluster.guests.runningOn(id);
     const unrest: string[] = [];
     if (placement === undefined) return [`${name} has no placement`];
     if (placement.migrationId !== '') unrest.push(`${name} is locked by migration ${placement.migrationId.slice(-6)}`);
     const waitsForRoom = on.length === 0 && !this.#hasRoom(placement.node, spec?.memoryBytes ?? 0n);
-    if (desired === VmDesired.RUNNING && on.join() !== placement.node && !waitsForRoom) {
+    // Its owner let it be tried only so often; that it is given up for is on record, until somebody starts it.
+    const isGivenUp = on.length === 0 && trouble?.givenUp === true && trouble.detail !== '';
+    if (desired === VmDesired.RUNNING && !isGivenUp && on.join() !== placement.node && !waitsForRoom) {
       unrest.push(`${name} shall run on ${placement.node} and runs on ${on.length === 0 ? 'no host' : on.join()}`);
     }
     if (desired === VmDesired.STOPPED && on.length > 0) unrest.push(`${name} shall be stopped and runs on ${on.join()}`);

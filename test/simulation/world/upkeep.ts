@@ -10,7 +10,9 @@ import {
 } from '@lockstep/sdk/v1';
 import { isAborted } from '@lockstep/services/membership/back-off.js';
 import { LockstepError } from '@lockstep/services/core/errors/catalogue.js';
+import { HypervisorError } from '@lockstep/services/platform/hypervisor/hypervisor.js';
 import { sleep } from '@lockstep/services/platform/clock/clock.js';
+import { ByHand } from './by-hand.js';
 import { Chance } from './chance.js';
 import type { Cluster } from './cluster.js';
 import type { AgentProcess } from './machine.js';
@@ -35,6 +37,9 @@ export class Upkeep {
   readonly #stopping = new AbortController();
   readonly #networks: string[] = [];
   readonly #going = new Set<string>();
+  readonly #byHand: ByHand;
+  /** What those who step in have begun. */
+  #steppingIn: Promise<unknown> = Promise.resolve();
   #made = 0;
   /** All is put right again. */
   done = true;
@@ -42,17 +47,20 @@ export class Upkeep {
   constructor(private readonly cluster: Cluster) {
     this.#chance = new Chance(`${String(cluster.plan.seed)}/upkeep-done`, cluster.clock);
     this.#desk = new Operator(cluster);
+    this.#byHand = new ByHand(cluster);
   }
 
   start(): void {
     const { faults } = this.cluster.plan;
     if (faults.includes('upkeep')) void this.#work(() => this.#upkeep());
     if (faults.includes('shutdown')) void this.#work(() => this.#goDown());
+    if (faults.includes('by-hand')) this.#steppingIn = this.#work(() => this.#byHand.deed());
   }
 
   stop(): void {
     this.#stopping.abort(new Error('the day is over'));
-    if (!this.cluster.plan.faults.includes('upkeep')) return;
+    const { faults } = this.cluster.plan;
+    if (!faults.includes('upkeep') && !faults.includes('by-hand')) return;
     this.done = false;
     void this.#putRight();
   }
@@ -72,6 +80,7 @@ export class Upkeep {
       await deed();
       return true;
     } catch (error) {
+      if (error instanceof HypervisorError) return false;
       if (!(error instanceof LockstepError)) throw error;
       if (error.reason === 'INTERNAL') this.cluster.violations.report('INTERNAL', error.message);
       return false;
@@ -213,12 +222,14 @@ export class Upkeep {
 
   async #putRight(): Promise<void> {
     const { cluster } = this;
+    await this.#steppingIn;
     const deeds: Deed[] = cluster.agents.map(({ name }) => async () => {
       const mode = cluster.records.nodes.get(name)?.mode;
       if (mode === undefined || mode === NodeMode.ACTIVE) return;
       await this.#desk.scheduler(`${name} takes VMs again`, (api) => api.setMaintenance({ node: name, enabled: false }));
     });
     if (cluster.plan.fencers > 0) deeds.push(() => this.#desk.fencer('arm', (api) => api.arm({})));
+    deeds.push(() => this.#byHand.tidy());
     for (const deed of deeds) while (!(await this.#tried(deed))) await sleep(cluster.clock, AGAIN_MS);
     this.done = true;
   }

@@ -35,6 +35,7 @@ export class Workload {
   /** How a move is asked for: a stream of its own. */
   readonly #modes: Chance;
   readonly #repeats: Chance;
+  readonly #tries: Chance;
   readonly #life: Life;
   readonly #vms = new Map<string, KnownVm>();
   readonly #stopping = new AbortController();
@@ -46,6 +47,7 @@ export class Workload {
     this.#chance = new Chance(`${String(cluster.plan.seed)}/operators`, cluster.clock);
     this.#modes = new Chance(`${String(cluster.plan.seed)}/modes`, cluster.clock);
     this.#repeats = new Chance(`${String(cluster.plan.seed)}/repeats`, cluster.clock);
+    this.#tries = new Chance(`${String(cluster.plan.seed)}/tries`, cluster.clock);
     this.#life = new Life('desk', DESK, cluster.clock, { rate: 1, wallSkewMs: () => 0 });
   }
 
@@ -116,7 +118,7 @@ export class Workload {
     const requestId = `define-${String(number)}`;
     const { name: node = '' } = this.#chance.hit(0.5) ? (this.#chance.pick(this.cluster.agents) ?? {}) : {};
     const domainXml = this.#domainXml(name);
-    const request = { requestId, node, start: this.#chance.hit(0.85), spec: { domainXml, maxRestart: 1_000_000, shutdownLimit: { seconds: 20n, nanos: 0 } } };
+    const request = { requestId, node, start: this.#chance.hit(0.85), spec: { domainXml, ...this.#limits(), shutdownLimit: { seconds: 20n, nanos: 0 } } };
     const outcome = await this.#ask(`define ${name}`, (api) => api.defineVm(request));
     if (outcome.kind !== 'done') return;
     const { id = '' } = outcome.answer.vm ?? {};
@@ -125,6 +127,12 @@ export class Workload {
     if (!this.cluster.records.vms.has(id)) {
       this.cluster.violations.report('ACKNOWLEDGED', `${name} was defined, and there is no record of it`);
     }
+  }
+
+  /** How often a VM may be started after it failed to, and elsewhere then. */
+  #limits(): { maxRestart: number; maxRelocate?: number } {
+    const isBounded = this.cluster.plan.faults.includes('few-tries') && this.#tries.hit(0.7);
+    return isBounded ? { maxRestart: this.#tries.whole(0, 2), maxRelocate: this.#tries.whole(0, 3) } : { maxRestart: 1_000_000 };
   }
 
   /** The same request again, as by a client that lost the answer: it has had its one effect. */
