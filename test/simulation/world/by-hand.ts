@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { CompletionMethod, FenceActionState, MigrationState, NodeMode } from '@lockstep/sdk/v1';
+import { CompletionMethod, FenceActionState, type Migration, MigrationState, NodeMode } from '@lockstep/sdk/v1';
 import { sleep } from '@lockstep/services/platform/clock/clock.js';
 import { Chance } from './chance.js';
 import type { Cluster } from './cluster.js';
@@ -7,7 +7,7 @@ import type { AgentProcess } from './machine.js';
 import { Operator } from './operator.js';
 
 const LOOK_AGAIN_MS = 3_000;
-/** How long somebody waits for a node to become empty. */
+/** How long somebody waits for a node to become empty, or for a migration that nobody can settle. */
 const MOST_LOOKS = 30;
 /** Until a host that was unplugged is missed, and until nothing that was asked about it is on its way any more. */
 const SILENCE_MS = 30_000;
@@ -126,8 +126,13 @@ export class ByHand {
 
   /** Says of an UNCERTAIN migration where its guest runs, by a look at the hosts. */
   async #resolve(): Promise<void> {
-    const { guests, records } = this.cluster;
-    const open = this.#chance.pick(records.open().filter(({ state }) => state === MigrationState.UNCERTAIN));
+    const { clock, guests, records } = this.cluster;
+    const look = (): Migration | undefined => this.#chance.pick(records.open().filter(({ state }) => state === MigrationState.UNCERTAIN));
+    let open = look();
+    for (let looks = 0; open === undefined && looks < MOST_LOOKS; looks++) {
+      await sleep(clock, LOOK_AGAIN_MS);
+      open = look();
+    }
     if (open === undefined) return;
     const { id, vmId } = open;
     const [node = ''] = guests.runningOn(vmId);
