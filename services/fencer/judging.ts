@@ -77,7 +77,7 @@ export class Judging {
   livesBy(node: string): string[] {
     const view = this.#options.streams.node(node);
     if (view === undefined) return [];
-    const { facts, verdict } = this.#judged(view);
+    const { facts, verdict } = this.#judged(view, this.#observer());
     const { DEAD_UNPROVEN, DEAD_PROVEN } = NodeJudgement;
     if (verdict.judgement === DEAD_UNPROVEN || verdict.judgement === DEAD_PROVEN) return [];
     return signsOf(facts.observations.filter(isOfAgent));
@@ -110,18 +110,19 @@ export class Judging {
       this.#verdicts.delete(name);
       this.#gone.delete(name);
     }
+    const observer = this.#observer();
     for (const view of views) {
       const before = this.#verdicts.get(view.name);
-      this.#noteSession(view);
-      const { verdict } = this.#judged(view);
+      this.#noteSession(view, observer);
+      const { verdict } = this.#judged(view, observer);
       this.#verdicts.set(view.name, verdict);
       this.#tell(view.name, verdict, before);
       onLook?.(view, verdict, before);
     }
   }
 
-  #noteSession({ name, session, record: { incarnation } }: NodeView): void {
-    if (session !== undefined || this.blind() !== undefined) {
+  #noteSession({ name, session, record: { incarnation } }: NodeView, observer: Observer): void {
+    if (session !== undefined || blindness(observer) !== undefined) {
       this.#gone.delete(name);
     } else if (this.#gone.get(name)?.incarnation !== incarnation) {
       this.#gone.set(name, { incarnation, sinceMs: this.#options.env.clock.nowMs() });
@@ -129,9 +130,9 @@ export class Judging {
   }
 
   /** As it is judged at this moment. The looks of `run` alone are remembered. */
-  #judged(view: NodeView) {
+  #judged(view: NodeView, observer: Observer) {
     const { env, judgement, sightsOf } = this.#options;
-    const facts = factsOf(view, this.#observer(), sightsOf(view.name));
+    const facts = factsOf(view, observer, sightsOf(view.name));
     const verdict = judge(this.#verdicts.get(view.name)?.track, facts, env.clock.nowMs(), judgement);
     return { facts, verdict };
   }
@@ -139,7 +140,7 @@ export class Judging {
   #shown(view: NodeView): NodeEvidence {
     const { env, checksOf, drillOf } = this.#options;
     const { name } = view;
-    const looks = { ...this.#judged(view), checks: checksOf(name), drill: drillOf(name), nowMs: env.clock.nowMs() };
+    const looks = { ...this.#judged(view, this.#observer()), checks: checksOf(name), drill: drillOf(name), nowMs: env.clock.nowMs() };
     return toNodeEvidence(view, looks);
   }
 

@@ -21,6 +21,7 @@ export async function assignFromRecords(
 ): Promise<void> {
   // An undefined VM had gone on elsewhere where its last placement epoch is higher than that of the copy here.
   const elsewhere = new Map(undefinedVms);
+  for (const vmId of undefinedVms.keys()) await closeNotes(parts, vmId, '');
   for (const vm of vms) {
     const { node = '', epoch = 0n, migrationId = '' } = vm.placement ?? {};
     await closeNotes(parts, vm.id, migrationId);

@@ -20,6 +20,7 @@ export class DurableMemory {
   readonly fresh: boolean;
   readonly #state: DurableState;
   readonly #document: MemoryDocument;
+  #revision = 0;
   /** Migrations whose mark `finishing` was set in this boot, by VM. */
   readonly #finishing: Map<string, string>;
   #writing: Promise<void> = Promise.resolve();
@@ -81,6 +82,11 @@ export class DurableMemory {
     return this.#document.vms.get(vmId) ?? NOTHING;
   }
 
+  /** Rises with each change of what is noted of VMs. */
+  get revision(): number {
+    return this.#revision;
+  }
+
   /** UUIDs of all VMs of which something is noted. */
   vmIds(): string[] {
     return [...this.#document.vms.keys()];
@@ -90,6 +96,7 @@ export class DurableMemory {
   async change(vmId: string, change: Partial<VmNotes>): Promise<void> {
     const before = this.notes(vmId);
     const floor = change.floor === undefined || change.floor < before.floor ? before.floor : change.floor;
+    this.#revision += 1;
     this.#document.vms.set(vmId, { ...before, ...change, floor });
     if (isNothing(this.notes(vmId))) this.#document.vms.delete(vmId);
     await this.#save();

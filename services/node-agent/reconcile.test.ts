@@ -319,6 +319,19 @@ describe('an agent that starts', () => {
     await bed.clock.advance(10_000);
     expect(a.host.guests()).toHaveLength(left);
   });
+
+  it('removes it also where it was the source of a move that was closed while its host was off', async () => {
+    await leader.apply(a, 1n);
+    await bed.clock.advance(2_000);
+    await leader.prepareSource(a);
+    await a.kill();
+    a.host.losePower();
+    a.host.gainPower();
+    await bed.undefine(2n);
+    await a.restart();
+    await bed.clock.advance(10_000);
+    expect(await bed.run(a.host.hypervisor().list({ deadlineMs: 1_000 }))).toEqual([]);
+  });
 });
 
 describe('a domain that is not ours', () => {

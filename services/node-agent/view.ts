@@ -19,6 +19,8 @@ export class NodeView {
   readonly vms: Collector<Domain[]>;
   readonly usages: Collector<DomainUsage[]>;
   readonly hosts: Collector<{ memory: HostMemory; load: number }>;
+  /** Of what they were worked out, and what came of it. */
+  #figures: { of: readonly unknown[]; figures: Figures } | undefined;
   readonly #collectors: readonly { freshness(): Freshness }[];
 
   constructor(
@@ -72,6 +74,13 @@ export class NodeView {
   }
 
   figures(): Figures {
+    const { memory } = this.parts;
+    const of = [this.domains, this.host, this.load, this.info, memory.revision];
+    if (this.#figures?.of.every((each, place) => each === of[place]) !== true) this.#figures = { of, figures: this.#workOut() };
+    return this.#figures.figures;
+  }
+
+  #workOut(): Figures {
     const { memory } = this.parts;
     const notes = new Map<string, Readonly<VmNotes>>(memory.vmIds().map((vmId) => [vmId, memory.notes(vmId)]));
     const { domains, host, load, info } = this;

@@ -31,6 +31,9 @@ export class Watchers {
   #leaders = 0;
   /** Undefined: nobody has looked since the last change. */
   #state: State | undefined;
+  /** As it was when those who watch were last woken. */
+  #told: State | undefined;
+  #looksSoon = false;
   #lastNode: { node: Node; atMs: number } | undefined;
 
   constructor(
@@ -41,10 +44,16 @@ export class Watchers {
     private readonly onHeartbeat: (latenessMs: number) => void,
   ) {}
 
-  /** Something may have changed. Cheap: whoever is woken looks once, at what is there then. */
+  /** Something may have changed. Cheap: what comes in one turn is looked at once, and nobody is woken for what is no news. */
   wake(): void {
     this.#state = undefined;
-    for (const bell of this.#bells) bell.ring();
+    if (this.#bells.size === 0) this.#told = undefined;
+    if (this.#looksSoon || this.#bells.size === 0) return;
+    this.#looksSoon = true;
+    void Promise.resolve().then(() => {
+      this.#looksSoon = false;
+      if (this.#tellsNews()) for (const bell of this.#bells) bell.ring();
+    });
   }
 
   /** Whether a leader of the Scheduler's role has its stream open, as it always has while it leads. */
@@ -74,10 +83,10 @@ export class Watchers {
         if (signal.aborted) return;
         const state = this.#changedState();
         const changes = differenceOnce(sent, state);
-        const isNews = state.node !== sent.node || changes.vms.length > 0 || changes.vmsGone.length > 0;
+        const changed = isNews(sent, state, changes);
         const lateMs = this.clock.nowMs() - dueMs;
-        if (!isNews && rang && lateMs < 0) continue;
-        if (!isNews) this.onHeartbeat(lateMs);
+        if (!changed && rang && lateMs < 0) continue;
+        if (!changed) this.onHeartbeat(lateMs);
         sequence += 1n;
         yield { node: state.node === sent.node ? undefined : state.node, vmsComplete: false, ...changes, sequence };
         sent = state;
@@ -91,6 +100,19 @@ export class Watchers {
 
   #nextHeartbeatMs(): number {
     return this.clock.nowMs() + this.heartbeatMs;
+  }
+
+  /** Whether something differs from what it was at the last news. */
+  #tellsNews(): boolean {
+    const told = this.#told;
+    try {
+      const state = this.#changedState();
+      this.#told = state;
+      return told === undefined || isNews(told, state, differenceOnce(told, state));
+    } catch {
+      // Whoever is woken meets the same trouble, and tells it to whom it serves.
+      return true;
+    }
   }
 
   #changedState(): State {
@@ -111,6 +133,10 @@ export class Watchers {
     this.#lastNode = { node, atMs };
     return node;
   }
+}
+
+function isNews(before: State, now: State, { vms, vmsGone }: Difference): boolean {
+  return now.node !== before.node || vms.length > 0 || vmsGone.length > 0;
 }
 
 /** Worked out for the first of those who were sent the same before. */

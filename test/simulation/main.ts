@@ -5,13 +5,15 @@ import { fileURLToPath } from 'node:url';
 import { bite } from './bite.js';
 import { coverage } from './coverage.js';
 import { FOUND } from './found.js';
+import { cpuSecondsNow, runJobs, work } from './jobs.js';
 import { MISTAKES } from './mistakes.js';
 import { plant, type Mutation } from './mutate.js';
 import { compareNodes } from './other-node.js';
-import { ALL_FAULTS, type Fault, FAULTS, planOf, type PlanOptions } from './world/plan.js';
-import type { RunResult } from './world/run.js';
+import type { SeedReport } from './seeds.js';
+import { Summary } from './summary.js';
+import { ALL_FAULTS, type Fault, FAULTS, type PlanOptions } from './world/plan.js';
 
-const USAGE = `usage: npm run sim -- [--seed N | --seeds COUNT [--from N]] [--minutes M] [--nodes COUNT] [--vms COUNT]
+const USAGE = `usage: npm run sim -- [--seed N | --seeds COUNT [--from N] [--jobs COUNT]] [--minutes M] [--nodes COUNT] [--vms COUNT]
                       [--schedulers COUNT] [--faults LIST] [--shrink] [--trace] [--json] [--stop] [--mutate FILE | --mistake NAME]
        npm run sim -- --bite [--found] [--mistake NAME] [--seeds COUNT] [--from N] [--cpu-minutes M]
        npm run sim -- --scenario FILE [--json] [--trace] | --scenario DIR [--report]
@@ -33,6 +35,10 @@ const { values } = parseArgs({
     schedulers: { type: 'string' },
     faults: { type: 'string' },
     lines: { type: 'string' },
+    /** How many processes share the seeds. */
+    jobs: { type: 'string' },
+    /** This process is one of them, and is told by the first which seeds to run. */
+    worker: { type: 'boolean', default: false },
     'cpu-minutes': { type: 'string' },
     shrink: { type: 'boolean', default: false },
     trace: { type: 'boolean', default: false },
@@ -62,7 +68,7 @@ function refuse(why: string): never {
   process.exit(2);
 }
 
-function whole(name: 'seed' | 'seeds' | 'from' | 'nodes' | 'vms' | 'schedulers' | 'lines' | 'rounds', least: number): number | undefined {
+function whole(name: 'seed' | 'seeds' | 'from' | 'nodes' | 'vms' | 'schedulers' | 'lines' | 'rounds' | 'jobs', least: number): number | undefined {
   const text = values[name];
   if (text === undefined) return undefined;
   const value = Number(text);
@@ -96,27 +102,6 @@ function cpuBound(): { cpuMinutes?: number } {
   if (text === undefined) return {};
   const cpuMinutes = Number(text);
   return cpuMinutes > 0 ? { cpuMinutes } : refuse(`--cpu-minutes: got ${text}, want a number above 0`);
-}
-
-/** The command that does exactly this run again. */
-function replay({ plan }: RunResult, given: PlanOptions): string {
-  const words = [`npm run sim -- --seed ${String(plan.seed)}`];
-  if (given.nodes !== undefined) words.push(`--nodes ${String(given.nodes)}`);
-  if (given.vms !== undefined) words.push(`--vms ${String(given.vms)}`);
-  if (given.schedulers !== undefined) words.push(`--schedulers ${String(given.schedulers)}`);
-  if (given.safetyMs !== undefined) words.push(`--minutes ${String(given.safetyMs / 60_000)}`);
-  if (given.faults !== undefined) words.push(`--faults ${given.faults.length === 0 ? 'none' : given.faults.join(',')}`);
-  return words.join(' ');
-}
-
-function tellFailure(result: RunResult, given: PlanOptions): void {
-  const { plan, violation, timeline } = result;
-  if (violation === undefined) return;
-  const { invariant, detail, step, atMs } = violation;
-  print(timeline.join('\n'));
-  print(`\nseed ${String(plan.seed)}, step ${String(step)}, ${(atMs / 1000).toFixed(1)} s: ${invariant}: ${detail}`);
-  print(`faults: ${plan.faults.join(', ')}; ${String(plan.nodes)} nodes, ${String(plan.schedulers)} schedulers, ${String(plan.vms)} VMs`);
-  print(`again:  ${replay(result, given)}`);
 }
 
 /** Ours, and those that were mended once. */
@@ -172,58 +157,46 @@ async function main(): Promise<void> {
     process.exitCode = await scenarios(values.scenario, values, print);
     return;
   }
-  // Not before: what is loaded already cannot be mutated.
-  const [{ run }, { shrink }] = await Promise.all([import('./world/run.js'), import('./shrink.js')]);
+  process.exitCode = await seeds(self);
+}
+
+/** Runs the seeds that were asked for, here or in several processes, and returns the exit code. */
+async function seeds(self: string): Promise<number> {
   const given = planOptions();
-  const first = whole('seed', 0) ?? whole('from', 0) ?? 1;
+  const from = whole('seed', 0) ?? whole('from', 0) ?? 1;
   const count = values.seed === undefined ? (whole('seeds', 1) ?? 20) : 1;
-  const lines = whole('lines', 1);
-  const failed: RunResult[] = [];
-  const hashes: Record<string, string> = {};
-  let [virtualMs, steps, migrations, wishes, slowestRestMs] = [0, 0, 0, 0, 0];
+  const jobs = whole('jobs', 1) ?? 1;
+  const [lines, { cpuMinutes = Infinity }] = [whole('lines', 1), cpuBound()];
+  if (jobs > 1 && values.trace) refuse('--trace: the lines of several seeds at once are no story; leave --jobs out');
+  const summary = new Summary();
   const startedMs = performance.now();
-  const startedCpu = process.cpuUsage();
-  const { cpuMinutes = Infinity } = cpuBound();
-  const cpuSecondsNow = (): number => {
-    const { user, system } = process.cpuUsage(startedCpu);
-    return (user + system) / 1e6;
+  const cost = { seconds: 0, cpuSeconds: 0 };
+  const onSeed = (report: SeedReport, cpuSeconds: number): boolean => {
+    summary.add(report);
+    Object.assign(cost, { seconds: (performance.now() - startedMs) / 1000, cpuSeconds });
+    if (report.story !== undefined && !values.json) print(report.story);
+    if (report.failure !== undefined) return !values.stop;
+    if (count === 1 && !values.json) print(`seed ${String(report.seed)}: no violation; trace ${report.hash}, ${String(report.steps)} lines`);
+    return cpuSeconds <= cpuMinutes * 60;
   };
-  for (let seed = first; seed < first + count; seed++) {
-    const options = { ...(values.trace ? { sink: print } : {}), ...(lines === undefined ? {} : { lines }) };
-    let result = await run(planOf(seed, given), options);
-    hashes[seed] = result.hash;
-    virtualMs += result.virtualMs;
-    steps += result.steps;
-    migrations += result.migrations;
-    wishes += result.wishes;
-    slowestRestMs = Math.max(slowestRestMs, result.restMs ?? 0);
-    if (result.violation !== undefined) {
-      let shownOptions = given;
-      if (values.shrink) ({ result, options: shownOptions } = await shrink(result, given));
-      failed.push(result);
-      if (!values.json) tellFailure(result, shownOptions);
-      if (values.stop) break;
-    } else if (count === 1 && !values.json) {
-      print(`seed ${String(seed)}: no violation; trace ${result.hash}, ${String(result.steps)} lines`);
-    }
-    if (cpuSecondsNow() > cpuMinutes * 60) break;
-  }
-  const seconds = (performance.now() - startedMs) / 1000;
-  const cpuSeconds = cpuSecondsNow();
-  const ran = Object.keys(hashes).length;
-  const minutesPerSecond = virtualMs / 60_000 / seconds;
-  const minutesPerCpuSecond = virtualMs / 60_000 / cpuSeconds;
-  if (values.json) {
-    const failures = failed.map(({ plan, violation, hash }) => ({ seed: plan.seed, violation, faults: plan.faults, nodes: plan.nodes, vms: plan.vms, minutes: plan.safetyMs / 60_000, hash }));
-    print(JSON.stringify({ seeds: count, ran, from: first, failures, virtualMinutes: virtualMs / 60_000, seconds, minutesPerSecond, minutesPerCpuSecond, steps, migrations, wishes, slowestRestMs, hashes }));
+  const options = { toShrink: values.shrink, ...(values.trace ? { sink: print } : {}), ...(lines === undefined ? {} : { lines }) };
+  if (jobs > 1 && !values.worker) {
+    await runJobs(jobs, { from, count }, { main: self, args: process.argv.slice(2) }, onSeed);
   } else {
-    print(
-      `${String(ran)} seeds, ${String(failed.length)} with a violation${failed.length === 0 ? '' : ` (${failed.map(({ plan, violation }) => `${String(plan.seed)} ${violation?.invariant ?? ''}`).join(', ')})`}; ` +
-        `${(virtualMs / 60_000).toFixed(0)} virtual minutes in ${seconds.toFixed(1)} s: ${minutesPerSecond.toFixed(1)} a second, ${minutesPerCpuSecond.toFixed(1)} a second of CPU; ` +
-        `${String(wishes)} wishes, ${String(migrations)} migrations; slowest rest ${(slowestRestMs / 1000).toFixed(0)} s`,
-    );
+    // Not before: what is loaded already cannot be mutated.
+    const { runSeed } = await import('./seeds.js');
+    if (values.worker) {
+      work((seed) => runSeed(seed, given, options));
+      return 0;
+    }
+    const before = cpuSecondsNow();
+    for (let seed = from; seed < from + count; seed++) {
+      const report = await runSeed(seed, given, options);
+      if (!onSeed(report, cpuSecondsNow() - before)) break;
+    }
   }
-  process.exitCode = failed.length === 0 ? 0 : 1;
+  print(values.json ? summary.json(count, from, cost) : summary.line(cost));
+  return summary.failures.length === 0 ? 0 : 1;
 }
 
 await main();

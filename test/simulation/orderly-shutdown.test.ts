@@ -51,4 +51,14 @@ describe('a host that goes down in order', () => {
     await desk.rest();
     expect(desk.cluster.guests.runningOn(vm)).toEqual(['n4']);
   });
+
+  it('says of a VM that stands already what it waits for, while its host still waits for others', async () => {
+    const stands = await desk.running('stands', 'n4');
+    await desk.running('lingers', 'n4', { simulated: 'shutdown="ignored"' });
+    void agent('n4').shutDown('reboot');
+    await desk.see('the first stands', () => desk.cluster.guests.runningOn(stands).length === 0);
+    await desk.pass(2_000);
+    const { vm } = await desk.ask((api) => api.getVm({ vm: stands }));
+    expect(vm?.status).toMatchObject({ state: VmState.STOPPED, reason: 'NODE_LEAVING' });
+  });
 });

@@ -59,7 +59,11 @@ export class PeerProbes {
   }
 
   seen(node: string): readonly ProbeSeen[] {
-    return [...this.#paths.values()].filter((path) => path.node === node && path.startedAtMs !== undefined);
+    const seen: ProbeSeen[] = [];
+    for (const path of this.#paths.values()) {
+      if (path.node === node && path.startedAtMs !== undefined) seen.push(path);
+    }
+    return seen;
   }
 
   tallies(node: string, nowMs: number): ProbeTally[] {
@@ -72,14 +76,11 @@ export class PeerProbes {
   }
 
   #isOnNetwork(observer: string, network: string, node: string, nowMs: number): boolean {
-    return [...this.#paths.values()].some(
-      (path) =>
-        path.observer === observer &&
-        path.network === network &&
-        path.node !== node &&
-        path.lastAnswerAtMs !== undefined &&
-        nowMs - path.lastAnswerAtMs <= NETWORK_FRESH_MS,
-    );
+    for (const path of this.#paths.values()) {
+      if (path.observer !== observer || path.network !== network || path.node === node) continue;
+      if (path.lastAnswerAtMs !== undefined && nowMs - path.lastAnswerAtMs <= NETWORK_FRESH_MS) return true;
+    }
+    return false;
   }
 
   #lookAt(view: NodeView, views: readonly NodeView[], nowMs: number): void {

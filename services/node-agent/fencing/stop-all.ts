@@ -10,16 +10,15 @@ const LOOK_EVERY_MS = 500;
 
 /**
  * Stops every VM of the cluster on this host: asks each to shut down, forces those that have not after `graceMs`, and
- * answers with those whose vCPUs run still. Domains that are not the cluster's are left alone.
+ * answers with those whose vCPUs run still. Domains that are not the cluster's are left alone. Fails with HYPERVISOR_DOWN
+ * or HYPERVISOR_REFUSED where nobody can tell what runs.
  */
 export async function stopAllVms({ env, stopped }: AgentParts, graceMs: number): Promise<string[]> {
   const running = async (): Promise<Domain[]> => {
-    try {
-      const domains = await env.hypervisor.list({ deadlineMs: CALL_MS.read, signal: stopped });
-      return domains.filter(({ placementEpoch, state }) => placementEpoch !== undefined && runsVcpus(state));
-    } catch (error) {
-      throw asLockstepError(error, 'looking for VMs that run');
-    }
+    const domains = await env.hypervisor.list({ deadlineMs: CALL_MS.read, signal: stopped }).catch((error: unknown) => {
+      throw asLockstepError(error, 'StopAllVms');
+    });
+    return domains.filter(({ placementEpoch, state }) => placementEpoch !== undefined && runsVcpus(state));
   };
   const log = env.log.child('fencing');
   const each = async (what: string, work: (uuid: string) => Promise<void>): Promise<void> => {

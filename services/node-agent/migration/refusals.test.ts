@@ -290,6 +290,28 @@ describe('an abort', () => {
     expect(bed.runningOn()).toEqual(['a']);
   });
 
+  it('that comes late, of a migration that is closed, leaves the guest that stands for the next one', async () => {
+    await leader.prepareTarget(b, await leader.prepareSource(a));
+    await leader.abort(b, TARGET);
+    await leader.abort(a, SOURCE);
+    leader.migrationId = 'second';
+    leader.targetEpoch = 3n;
+    const cookie = endCookie(await leader.transfer(a, await leader.prepareTarget(b, await leader.prepareSource(a))));
+    // While its job stands the hypervisor would refuse to resume it; the job does not outlive the hypervisor's daemon.
+    a.host.killDaemon();
+    a.host.startDaemon();
+    await bed.clock.advance(10_000);
+    expect(bed.runningOn()).toEqual([]);
+
+    leader.migrationId = MIGRATION;
+    await leader.abort(a, SOURCE).catch(() => undefined);
+    expect(bed.runningOn()).toEqual([]);
+
+    leader.migrationId = 'second';
+    await leader.commit(b, TARGET, cookie);
+    expect(bed.runningOn()).toEqual(['b']);
+  });
+
   it('leaves a guest paused that its user had paused', async () => {
     a.host.pauseGuest(VM);
     const vote = await leader.prepareTarget(b, await leader.prepareSource(a));
@@ -315,5 +337,21 @@ describe('giving up', () => {
     await leader.apply(a, 3n);
     await bed.clock.advance(5_000);
     expect(bed.runningOn()).toEqual(['a']);
+  });
+
+  it('of a migration that is closed leaves the next one alone, at either end', async () => {
+    await leader.prepareTarget(b, await leader.prepareSource(a));
+    await leader.abort(b, TARGET);
+    await leader.abort(a, SOURCE);
+    leader.migrationId = 'second';
+    leader.targetEpoch = 3n;
+    const cookie = endCookie(await leader.transfer(a, await leader.prepareTarget(b, await leader.prepareSource(a))));
+
+    for (const late of [a, b]) {
+      await expect(leader.giveUp(late, 2n, MIGRATION)).rejects.toMatchObject({ reason: 'VM_LOCKED' });
+    }
+    expect([...a.host.guests(), ...b.host.guests()]).toHaveLength(2);
+    await leader.commit(b, TARGET, cookie);
+    expect(bed.runningOn()).toEqual(['b']);
   });
 });

@@ -281,9 +281,11 @@ export class SourceRole {
   }
 
   /** A guest that a migration left standing, without a job that would let it run on. */
-  async #resumeStanding({ vmId, placementEpoch }: OrderedVm): Promise<void> {
+  async #resumeStanding({ vmId, migrationId, placementEpoch }: OrderedVm): Promise<void> {
     const { env, memory } = this.parts;
-    const { floor, armed } = memory.notes(vmId);
+    const { floor, armed, outgoing } = memory.notes(vmId);
+    // It stands for the migration that is open here: a late order of a closed one is about the same copy, not about that.
+    if (outgoing !== undefined && outgoing.migrationId !== migrationId) return;
     const domain = await findCopy(env.hypervisor, vmId);
     if (domain?.placementEpoch !== placementEpoch || placementEpoch <= floor) return;
     // A guest that is being received here is never resumed, whatever migration the order names.

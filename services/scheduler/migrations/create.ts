@@ -10,7 +10,7 @@ import {
 import { invalidField, LockstepError } from '../../core/errors/catalogue.js';
 import { MIGRATION_PRIORITY } from '../../core/migration/priority.js';
 import { isTerminal } from '../../core/migration/transitions.js';
-import { migrationCodec } from '../../core/records/codec.js';
+import { migrationCodec, type Stored } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
 import type { TxnOp } from '../../platform/store/store.js';
 import { LostTransaction, readEntry } from '../../membership/ledger.js';
@@ -54,10 +54,9 @@ async function write(leading: Leading, request: CreateMigrationRequest, migratio
     ...noteRequest(request.requestId, keys.migration(migration.id)),
   ];
   try {
-    const index = await writeUntilKnown(leading, ops, keys.migration(migration.id));
-    const record = { ...migration, etag: index.toString() };
-    leading.migrations.put(migration.id, { record, index });
-    return record;
+    const stored = await writeUntilKnown(leading, ops, migration);
+    leading.migrations.put(migration.id, stored);
+    return stored.record;
   } catch (error) {
     const repeated = error instanceof LostTransaction ? await earlierResult(leading.env, request.requestId, MIGRATIONS) : undefined;
     if (repeated === undefined) throw error;
@@ -67,18 +66,24 @@ async function write(leading: Leading, request: CreateMigrationRequest, migratio
 
 /**
  * A write whose outcome nobody told may happen late, when its room was given to somebody else (INV-6). So it is repeated
- * until it is known: only one of them can go through.
+ * until it is known: only one of them can go through. Yields the record as it is then: it may have been opened meanwhile.
  */
-async function writeUntilKnown({ env, term, ledger }: Leading, ops: readonly TxnOp[], key: string): Promise<bigint> {
+export async function writeUntilKnown(
+  { env, term, ledger }: Pick<Leading, 'env' | 'term' | 'ledger'>,
+  ops: readonly TxnOp[],
+  migration: Migration,
+): Promise<Stored<Migration>> {
   let unknown: LockstepError | undefined;
   for (let tries = 1; ; tries += 1) {
     try {
-      return await ledger.write(ops);
+      const index = await ledger.write(ops);
+      return { record: { ...migration, etag: index.toString() }, index };
     } catch (error) {
       if (error instanceof LockstepError && error.reason === 'OUTCOME_UNKNOWN') unknown ??= error;
       if (unknown === undefined) throw error;
-      const written = error instanceof LostTransaction ? await readEntry(env, key).catch(() => undefined) : undefined;
-      if (written !== undefined) return written.index;
+      const written =
+        error instanceof LostTransaction ? await readEntry(env, keys.migration(migration.id)).catch(() => undefined) : undefined;
+      if (written !== undefined) return { record: migrationCodec.decode(written.value, written.index), index: written.index };
       if (tries === WRITE_TRIES || term.ended.aborted) throw unknown;
       // Where the term ends meanwhile, the next try is told so at once.
       await sleep(env.clock, WRITE_AGAIN_MS, term.ended).catch(() => undefined);

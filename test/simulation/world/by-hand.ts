@@ -48,12 +48,18 @@ export class ByHand {
     return await this.#chance.pick(this.cluster.plan.fencers > 0 ? [...ofFencer, ...deeds] : deeds)?.();
   }
 
-  /** What nobody has adopted goes again: whoever started it ends it. */
+  /** What nobody has adopted goes again: whoever started it ends it. What was adopted by half is adopted once more. */
   async tidy(): Promise<void> {
-    for (const [uuid, { host }] of [...this.#own]) {
-      if (!this.cluster.records.vms.has(uuid)) {
-        await host.hypervisor().destroy(uuid, CALL).catch(() => undefined);
-        await host.hypervisor().undefine(uuid, CALL);
+    for (const [uuid, { host, name: node }] of [...this.#own]) {
+      const hypervisor = host.hypervisor();
+      const isOnRecord = this.cluster.records.vms.has(uuid);
+      if (!isOnRecord) {
+        await hypervisor.destroy(uuid, CALL).catch(() => undefined);
+        await hypervisor.undefine(uuid, CALL);
+      }
+      const left = await hypervisor.find(uuid, CALL);
+      if (isOnRecord && left !== undefined && left.placementEpoch === undefined) {
+        await this.#desk.scheduler(`adopt what is left on ${node}`, (api) => api.adoptVm({ vmId: uuid, node }));
       }
       this.#own.delete(uuid);
     }
