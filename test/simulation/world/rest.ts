@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import { MigrationState, VmDesired, type Vm, type VmSpec } from '@lockstep/sdk/v1';
+import { MigrationState, VmDesired, type Vm } from '@lockstep/sdk/v1';
 import type { Domain, Hypervisor } from '@lockstep/services/platform/hypervisor/hypervisor.js';
 import type { Cluster } from './cluster.js';
 import type { AgentProcess } from './machine.js';
 import { nameOfState } from './record-checker.js';
 
-/** As many as nobody counts. */
-const MANY_TRIES = 1_000;
 const CALL = { deadlineMs: 5_000 };
 
 /** What keeps a cluster from being at rest: INV-2 and INV-5, looked at from outside. */
@@ -49,12 +47,6 @@ export class RestChecker {
     return BigInt(takenBytes) + memoryBytes <= host.info.memoryBytes;
   }
 
-  /** One that its node may not try any more waits for room on another node. */
-  #waitsElsewhere(node: string, { memoryBytes = 0n, maxRestart }: Partial<VmSpec> = {}): boolean {
-    const isBounded = this.cluster.plan.faults.includes('few-tries') && (maxRestart ?? 0) < MANY_TRIES;
-    return isBounded && this.cluster.agents.every(({ name }) => name === node || !this.#hasRoom(name, memoryBytes));
-  }
-
   #vm({ id, name, desired, placement, spec, trouble }: Vm): string[] {
     const on = this.cluster.guests.runningOn(id);
     const unrest: string[] = [];
@@ -63,8 +55,7 @@ export class RestChecker {
     const waitsForRoom = on.length === 0 && !this.#hasRoom(placement.node, spec?.memoryBytes ?? 0n);
     // Its owner let it be tried only so often; that it is given up for is on record, until somebody starts it.
     const isGivenUp = on.length === 0 && trouble?.givenUp === true && trouble.detail !== '';
-    const waits = isGivenUp || (on.length === 0 && this.#waitsElsewhere(placement.node, spec));
-    if (desired === VmDesired.RUNNING && !waits && on.join() !== placement.node && !waitsForRoom) {
+    if (desired === VmDesired.RUNNING && !isGivenUp && on.join() !== placement.node && !waitsForRoom) {
       unrest.push(`${name} shall run on ${placement.node} and runs on ${on.length === 0 ? 'no host' : on.join()}`);
     }
     if (desired === VmDesired.STOPPED && on.length > 0) unrest.push(`${name} shall be stopped and runs on ${on.join()}`);
