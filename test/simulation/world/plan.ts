@@ -129,6 +129,8 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
   };
   if (aimed.includes('overlap')) plan.schedulers = Math.max(2, plan.schedulers);
   if (aimed.includes('fencing')) plan.fencers = Math.max(1, plan.fencers);
+  // What may be tried only so often shall not wait for room besides: then it is known that it must run.
+  if (steppedIn.includes('few-tries')) plan.hostMemoryBytes = CROWDED_MEMORY_BYTES;
   // An aim that is not aimed at anything would hit nothing.
   if (aimed.includes('commit')) plan.thinkMs = Math.min(plan.thinkMs, BUSY_THINK_MS);
   return { ...crowded(plan), ...options };
