@@ -121,8 +121,8 @@ export class TestLeader {
     return VmFacts.create(facts);
   }
 
-  async giveUp(node: TestNode, epoch: bigint): Promise<VmFacts> {
-    const order = { vmId: VM, placementEpoch: epoch, migrationId: '' };
+  async giveUp(node: TestNode, epoch: bigint, migrationId = ''): Promise<VmFacts> {
+    const order = { vmId: VM, placementEpoch: epoch, migrationId };
     const request = GiveUpRequest.create({ header: await this.header(node), order });
     const { facts } = await this.within(Promise.resolve(node.service.giveUp(request, call())));
     return VmFacts.create(facts);

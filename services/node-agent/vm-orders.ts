@@ -124,6 +124,7 @@ export class VmOrders {
   async giveUp(order: OrderedVm): Promise<VmFacts> {
     const { env, memory } = this.parts;
     const { vmId, placementEpoch } = order;
+    this.#refuseFromBefore(order);
     const domain = await findCopy(env.hypervisor, vmId);
     if (domain !== undefined && runsVcpus(domain.state)) throw runs(vmId);
     // What its user paused is given up by a migration alone, which knows where its memory is.
@@ -141,6 +142,15 @@ export class VmOrders {
     if (outgoing !== undefined) await memory.closeOutgoing(vmId, outgoing.migrationId);
     if (armed?.closed === false) await memory.closeArmed(vmId, armed.migrationId);
     return facts;
+  }
+
+  /** An order of a migration that is over may come while the next one is open: what stands here then is that one's. */
+  #refuseFromBefore({ vmId, migrationId, placementEpoch }: OrderedVm): void {
+    if (migrationId === '') return;
+    const { outgoing, armed, closedMigrations } = this.parts.memory.notes(vmId);
+    const leavesNow = outgoing !== undefined && outgoing.migrationId !== migrationId;
+    const comesNow = armed?.closed === false && armed.placementEpoch > placementEpoch;
+    if (comesNow || (leavesNow && closedMigrations.includes(migrationId))) this.#refuseWhileMoving(vmId, migrationId);
   }
 
   report(vmId: string, domain: Domain | undefined): VmReport {

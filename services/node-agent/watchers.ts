@@ -47,6 +47,7 @@ export class Watchers {
   /** Something may have changed. Cheap: what comes in one turn is looked at once, and nobody is woken for what is no news. */
   wake(): void {
     this.#state = undefined;
+    if (this.#bells.size === 0) this.#told = undefined;
     if (this.#looksSoon || this.#bells.size === 0) return;
     this.#looksSoon = true;
     void Promise.resolve().then(() => {

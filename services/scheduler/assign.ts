@@ -5,7 +5,7 @@ import type { Stored } from '../core/records/codec.js';
 import type { Leading } from './term.js';
 import { leftAlone } from './vms/left-alone.js';
 import { writeVm } from './vms/lifecycle.js';
-import { mayBeElsewhere } from './vms/whereabouts.js';
+import { elsewhere } from './vms/whereabouts.js';
 
 const APPLY_DEADLINE_MS = 15_000;
 const RECHECK_EVERY_MS = 5_000;
@@ -54,8 +54,10 @@ export class Assignments {
   }
 
   private tellAll(): void {
-    if (this.leading.term.ended.aborted) return;
-    for (const stored of this.leading.vms.all()) {
+    const { term, vms } = this.leading;
+    if (term.ended.aborted) return;
+    for (const id of this.leading.elsewhere.keys()) if (vms.get(id) === undefined) this.leading.elsewhere.delete(id);
+    for (const stored of vms.all()) {
       if (this.telling.size >= AT_ONCE) return;
       if (this.isDue(stored)) void this.tell(stored);
     }
@@ -76,8 +78,11 @@ export class Assignments {
       known.node === placement.node &&
       known.incarnation === node.record.incarnation;
     if (isCurrent) return false;
+    if (wanted === VmDesired.UNMANAGED) return true;
     // What its owner may have moved meanwhile is first looked for everywhere.
-    return wanted === VmDesired.UNMANAGED || !mayBeElsewhere(this.leading, record, known?.desired === VmDesired.UNMANAGED);
+    const why = elsewhere(this.leading, record, known?.desired === VmDesired.UNMANAGED);
+    if (why !== undefined) this.leading.elsewhere.set(id, why);
+    return why === undefined;
   }
 
   /** What its node is told: nothing is done about a VM while it, or everything, is left to its owner. */
@@ -91,6 +96,7 @@ export class Assignments {
     if (placement === undefined) return;
     const desired = this.wantedOf(record);
     this.telling.add(id);
+    this.leading.elsewhere.delete(id);
     try {
       const { client, header, incarnation } = this.leading.orders.agent(placement.node);
       const order = { vmId: id, placementEpoch: placement.epoch, migrationId: '' };

@@ -132,6 +132,7 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
     rehoming: new Map(),
     noTarget: new Map(),
     storageHeld: new Map(),
+    elsewhere: new Map(),
     silentAgents: new Set(),
     cannotLeave: new Map(),
   };

@@ -45,6 +45,8 @@ export interface Leading {
   noTarget: Map<string, string>;
   /** VMs whose disks a host that is proven off still has locked, and why that could not be ended yet. */
   storageHeld: Map<string, { reason: string; detail: string }>;
+  /** VMs that are not started on their node, as they may run on another, and why that is not known. */
+  elsewhere: Map<string, { reason: string; detail: string }>;
   /** Nodes whose agent is silent while their host lives, as the store's membership has it. */
   silentAgents: Set<string>;
   /** VMs that cannot leave a node that is to be empty, and why. */

@@ -69,14 +69,22 @@ inline tell(e, g, k, r) {
 /* Every call to the agent of h fails. */
 inline break_calls(h) { arg = h; c_code { break_calls(now.arg); }; arg = 0 }
 
+/* What an agent reads in the record of a migration that it has a note of. */
+#define IS_OVER(g) (NOTES_DROPPED && !(OPEN && (g) == current))
+
 /* -- joining.ts and assign.ts: incarnation + 1, FENCED cleared, the leader's epoch read, notes of closed migrations dropped -- */
 inline join(h) {
   printf("* host %d joins: what counted it as FENCED counts no more\n", h);
   fenced[h] = 0;
   if :: INCARNATION_IN_ORDERS -> break_calls(h); forget_orders_to(h, LEADERS + 1) :: else fi;
   if :: EPOCH_READ_AT_JOIN -> admit(h, session) :: else fi;
-  if :: outgoing[h] != 0 && !(OPEN && outgoing[h] == current) -> closed[h] = closed[h] | (1 << outgoing[h]); outgoing[h] = 0; started[h] = 0 :: else fi;
-  if :: armed[h] != 0 && !(OPEN && armed[h] == current) -> armed_closed[h] = 1 :: else fi
+  if
+  :: outgoing[h] != 0 && IS_OVER(outgoing[h]) ->
+    closed[h] = closed[h] | (1 << outgoing[h]); outgoing[h] = 0; started[h] = 0
+  :: else
+  fi;
+  if :: armed[h] != 0 && IS_OVER(armed[h]) -> armed_closed[h] = 1 :: else fi;
+  earlier[h] = (armed[h] != 0 && !armed_closed[h])
 }
 
 /* The agent's process ends and is started again: its guests are not touched, what hangs on its connections is. */
@@ -88,8 +96,7 @@ inline agent_dies(h) {
   :: finish_runs[h] -> finish_alone[h] = 1; finishing_for[h] = 0
   :: else -> if :: domain[h] == INCOMING -> vanishes(h) :: else fi
   fi;
-  if :: !DURABLE_EPOCH -> highest[h] = 0 :: else fi;
-  if :: !DURABLE_FLOOR -> floor[h] = 0 :: else fi;
+  if :: !DURABLE_MEMORY -> highest[h] = 0; floor[h] = 0 :: else fi;
   join(h)
 }
 
@@ -115,29 +122,28 @@ inline host_stops(h) {
 
 inline close_outgoing(h, g) {
   closed[h] = closed[h] | (1 << (g));
-  if :: outgoing[h] == (g) -> outgoing[h] = 0; started[h] = 0 :: else fi;
-  know[h] = K_NONE; listener[h] = 0
+  if :: outgoing[h] == (g) -> outgoing[h] = 0; started[h] = 0; know[h] = K_NONE; listener[h] = 0 :: else fi
 }
-inline close_armed(h, g) { if :: armed[h] == (g) -> armed_closed[h] = 1 :: else fi; prepared[h] = 0 }
+inline close_armed(h, g) { if :: armed[h] == (g) -> armed_closed[h] = 1; earlier[h] = 0 :: else fi; if :: prepared[h] == (g) -> prepared[h] = 0 :: else fi }
+/* forgetClosedPreparation: looked at where such a note is in the way. */
+inline forget_closed(h) { if :: armed[h] != 0 && !armed_closed[h] && IS_OVER(armed[h]) -> armed_closed[h] = 1; earlier[h] = 0 :: else fi }
 inline raise_floor(h, to) { if :: floor[h] < (to) -> floor[h] = to :: else fi }
-inline remove_standing(h, up_to) {
-  if
-  :: domain[h] != NONE && copy[h] <= (up_to) ->
-    assert(!RUNNING(domain[h]));
-    vanishes(h); finish_runs[h] = 0; finish_alone[h] = 0
-  :: else
-  fi
+inline destroyed(h) {
+  assert(!RUNNING(domain[h]));          /* INV-2: no order of a migration ends a guest that runs */
+  vanishes(h); finish_runs[h] = 0; finish_alone[h] = 0
 }
+inline remove_standing(h, up_to) { if :: domain[h] != NONE && copy[h] <= (up_to) -> destroyed(h) :: else fi }
 
 /* -- source.ts -- */
 inline prepare_source(h, e, g) {
+  if :: know[h] != K_BEGUN || outgoing[h] != g -> forget_closed(h) :: else fi;
   if
   :: know[h] == K_BEGUN && outgoing[h] == g -> r = OK
   :: !(know[h] == K_BEGUN && outgoing[h] == g) &&
      ((CLOSED_AT_SOURCE && (closed[h] & (1 << g))) || (outgoing[h] == g && started[h]) || (outgoing[h] != g && OPEN_NOTE(h)) ||
       domain[h] != RUNS || copy[h] != left_epoch[g] || left_epoch[g] <= floor[h]) -> r = REFUSED
   :: else ->
-    outgoing[h] = g; started[h] = 0; want[h] = 0;
+    outgoing[h] = g; started[h] = 0;
     if :: know[h] = K_BEGUN; r = OK :: DIES_HERE(h) fi
   fi
 }
@@ -172,7 +178,7 @@ inline abort_source(h, e, g) {
   if
   :: domain[h] == SENDS && outgoing[h] == g -> domain[h] = RUNS
   :: domain[h] == STANDS && copy[h] == left_epoch[g] && (!FLOOR_AT_RESUME || left_epoch[g] > floor[h]) &&
-     !(armed[h] != 0 && !armed_closed[h]) -> runs_on(h)
+     !(armed[h] != 0 && !armed_closed[h]) && !(OWN_NOTE_AT_RESUME && outgoing[h] != 0 && outgoing[h] != g) -> runs_on(h)
   :: else
   fi;
   if
@@ -183,13 +189,14 @@ inline abort_source(h, e, g) {
 
 /* -- target.ts -- */
 inline prepare_target(h, e, g) {
+  if :: armed[h] != g -> forget_closed(h) :: else fi;
   if
   :: prepared[h] == g && domain[h] == INCOMING -> r = OK
   :: !(prepared[h] == g && domain[h] == INCOMING) &&
      (outgoing[h] != 0 || (armed[h] != 0 && armed[h] != g && !armed_closed[h]) || domain[h] != NONE ||
       (FLOOR_AT_PREPARE && epoch_of[g] <= floor[h]) || (ONE_GUEST_PER_MIGRATION && armed[h] == g)) -> r = REFUSED
   :: else ->
-    armed[h] = g; armed_closed[h] = 0; rebooted[h] = 0; mark[h] = 0; want[h] = 0;
+    armed[h] = g; armed_closed[h] = 0; earlier[h] = 0; rebooted[h] = 0; mark[h] = 0;
     if
     :: domain[h] = INCOMING; copy[h] = epoch_of[g]; complete[h] = 0; stale[h] = 0; prepared[h] = g; r = OK
     :: armed_closed[h] = 1; r = REFUSED            /* QEMU could not be built */
@@ -213,7 +220,7 @@ inline abort_target(h, e, g) {
   :: else ->
     if :: FLOOR_AT_ABORT -> raise_floor(h, epoch_of[g]) :: else fi;
     if
-    :: if :: domain[h] != NONE && copy[h] <= epoch_of[g] -> vanishes(h); finish_runs[h] = 0; finish_alone[h] = 0 :: else fi;
+    :: if :: domain[h] != NONE && copy[h] <= epoch_of[g] -> destroyed(h) :: else fi;
        close_armed(h, g); target_fact(h, g, r)
     :: DIES_HERE(h)
     fi
@@ -229,13 +236,12 @@ inline give_up(h, e, g) {
     if
     :: /* closing the connection destroys what was prepared on it, of whatever migration */
        if
-       :: domain[h] != NONE && (copy[h] <= epoch_of[g] || (domain[h] == INCOMING && prepared[h] != 0)) ->
-         vanishes(h); finish_runs[h] = 0; finish_alone[h] = 0
+       :: domain[h] != NONE && (copy[h] <= epoch_of[g] || (domain[h] == INCOMING && prepared[h] != 0)) -> destroyed(h)
        :: else
        fi;
        if :: outgoing[h] != 0 -> close_outgoing(h, outgoing[h]) :: else fi;
        know[h] = K_NONE; listener[h] = 0; prepared[h] = 0;
-       if :: armed[h] != 0 -> armed_closed[h] = 1 :: else fi;
+       if :: armed[h] != 0 -> armed_closed[h] = 1; earlier[h] = 0 :: else fi;
        r = OK
     :: DIES_HERE(h)
     fi

@@ -67,7 +67,7 @@ proctype Leader(byte e) {
 
 round: /* one round of settle, from the record as it stands */
   atomic {
-    r = 0; fs = 0; ft = 0; act = 0; commit_sent[e - 1] = 0;
+    r = 0; fs = 0; ft = 0; act = 0;
     if :: !MINE -> goto over :: else fi;
     if :: !OPEN -> goto idle :: else fi;
     g = current; in_hand[e - 1] = g;
@@ -127,7 +127,8 @@ commit:
   atomic {
     if :: interrupted[e - 1] -> goto round :: else fi;
     commit_sent[e - 1] = 1;
-    call(COMMIT_TARGET, r); if :: r != OK -> goto round :: else fi
+    call(COMMIT_TARGET, r); if :: r != OK -> goto round :: else fi;
+    assert(!interrupted[e - 1])     /* who was told that it is cancelled does not find it moved */
   };
 place:
   atomic { WRITES(MS_COMMITTING); node = TGT(g); epoch = epoch_of[g] };

@@ -78,7 +78,8 @@ byte want[2];                 /* the agent read the record, which entitles it to
 byte highest[2];              /* leader epoch */
 byte floor[2];
 byte outgoing[2]; bit started[2];
-byte armed[2]; bit armed_closed[2]; bit rebooted[2];     /* rebooted: armed in an earlier boot */
+byte armed[2]; bit armed_closed[2];
+bit rebooted[2]; bit earlier[2];      /* armed in an earlier boot; open, and of an earlier life of the agent */
 byte mark[2];                 /* `finishing`: the migration; survives the process, not the boot */
 byte closed[2];               /* closedMigrations, one bit each */
 bit up[2]; bit may_boot[2];

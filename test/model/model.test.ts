@@ -9,7 +9,7 @@ import { check, type Bounds, type Outcome } from './spin.js';
 const WORLDS: readonly Bounds[] = [
   USUAL,
   { ...USUAL, faults: 0, timeouts: 0, wishes: 2 },
-  { ...USUAL, faults: 0, timeouts: 0, migrations: 2 },
+  { ...USUAL, faults: 0, timeouts: 0, migrations: 2, duplicates: 1 },
 ];
 
 /** What the code may write and the model does not: each with its reason. */

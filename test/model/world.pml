@@ -22,7 +22,10 @@ inline qemu_dies(h) {
   vanishes(h)
 }
 
-#define MAY_START(h) (!NOTES_AT_START || !OPEN_NOTE(h))
+#define NO_NOTE_HERE(h) (!NO_START_WHILE_OPEN || !OPEN_NOTE(h))
+
+/* An agent that has nothing to forget and is not being asked anything may die as well: nobody would notice. */
+#define HAS_TO_LOSE(h) (OPEN_NOTE(h) || want[h] != 0 || know[h] != K_NONE || floor[h] != 0)
 
 proctype Host(byte h) {
   byte r;
@@ -46,27 +49,29 @@ proctype Host(byte h) {
   :: atomic { timeouts < TIMEOUTS && finish_runs[h] && !finish_alone[h] -> timeouts++;
        end_finish(h, REFUSED); finish_runs[h] = 1; finish_alone[h] = 1 }
   /* -- reconcile.ts and vm-step.ts: start what the record entitles to. Read first, start later. -- */
-  :: atomic { up[h] && domain[h] == NONE && want[h] == 0 && node == h && epoch > floor[h] && !stopped && MAY_START(h) &&
-       (!OPEN_IN_RECORD_AT_START || !OPEN) -> want[h] = epoch; printf("* host %d reads that it shall run placement epoch %d\n", h, epoch) }
+  :: atomic { up[h] && domain[h] == NONE && want[h] == 0 && node == h && epoch > floor[h] && !stopped && NO_NOTE_HERE(h) &&
+       (!NO_START_WHILE_OPEN || !OPEN) -> want[h] = epoch; printf("* host %d reads that it shall run placement epoch %d\n", h, epoch) }
   :: atomic { up[h] && want[h] != 0 ->
        if
-       :: domain[h] == NONE && (!FLOOR_AT_START || want[h] > floor[h]) && MAY_START(h) -> printf("* host %d starts placement epoch %d\n", h, want[h]); boots(h, want[h])
+       :: domain[h] == NONE && (!FLOOR_AT_START || want[h] > floor[h]) && NO_NOTE_HERE(h) -> printf("* host %d starts placement epoch %d\n", h, want[h]); boots(h, want[h])
        :: else
        fi;
        want[h] = 0 }
-  /* -- vm-orders.ts, apply: told to run the very copy that came by a migration, the agent knows that it is over -- */
-  :: atomic { up[h] && OPEN_NOTE(h) && outgoing[h] == 0 && !OPEN && node == h && copy[h] == epoch && domain[h] == RUNS ->
-       armed_closed[h] = 1; prepared[h] = 0 }
-  /* -- assign.ts: a note of a migration that the record does not name as open is of one that was closed without this agent -- */
-  :: atomic { NOTES_DROPPED && up[h] && OPEN_NOTE(h) && !OPEN ->
-       if :: outgoing[h] != 0 -> close_outgoing(h, outgoing[h]) :: else fi;
-       armed_closed[h] = 1; prepared[h] = 0 }
-  /* -- a stop that its user asked for, once no migration is open -- */
-  :: atomic { stopped && up[h] && domain[h] == RUNS && node == h && !OPEN && !OPEN_NOTE(h) -> vanishes(h) }
+  /* -- vm-orders.ts, apply: told to run the very copy that came by a migration, the agent knows that it is over. Where it
+        ended meanwhile its definition tells the same, as Finish leaves one. -- */
+  :: atomic { up[h] && armed[h] != 0 && !armed_closed[h] && !OPEN && node == h && epoch == epoch_of[armed[h]] && epoch > floor[h] &&
+       domain[h] != INCOMING -> armed_closed[h] = 1; earlier[h] = 0; prepared[h] = 0 }
+  /* -- forgotten-preparations.ts: a note of an earlier life; the record names another migration, or none -- */
+  :: atomic { up[h] && earlier[h] && IS_OVER(armed[h]) && !(node == h && epoch == epoch_of[armed[h]]) ->
+       raise_floor(h, epoch_of[armed[h]]); armed_closed[h] = 1; earlier[h] = 0 }
+  /* -- a stop that its user asked for, once no migration is open: the leader tells the node of the record -- */
+  :: atomic { stopped && up[h] && domain[h] == RUNS && node == h && !OPEN ->
+       forget_closed(h);
+       if :: !OPEN_NOTE(h) -> vanishes(h) :: else fi }
   /* -- a host that was off comes back: joining is one transaction -- */
   :: atomic { !up[h] && may_boot[h] -> up[h] = 1; join(h) }
   /* -- crashes -- */
-  :: atomic { faults < FAULTS && up[h] && (OPEN_NOTE(h) || want[h] != 0 || know[h] != K_NONE) -> faults++; agent_dies(h) }
+  :: atomic { faults < FAULTS && up[h] && HAS_TO_LOSE(h) -> faults++; agent_dies(h) }
   :: atomic { faults < FAULTS && domain[h] == SENDS -> faults++; domain[h] = LV_SENDS; printf("* host %d: libvirtd dies, QEMU goes on\n", h); know[h] = K_NONE; HEAR(h, REFUSED) }
   :: atomic { faults < FAULTS && domain[h] != NONE && HYPERVISOR_ANSWERS(h) -> faults++; printf("* host %d: QEMU dies\n", h); qemu_dies(h) }
   :: atomic { faults < FAULTS && up[h] -> faults++; host_stops(h) }
@@ -82,6 +87,14 @@ proctype Impatience(byte e) {
 }
 
 #if WISHES > 0
+/* The third host's agent is told by the Scheduler's assignments what the VM shall be, as each is (assign.ts). It is in no
+   migration, so nothing holds its hand. */
+proctype Third() {
+  end: do
+  :: atomic { stopped && node == C && domain[C] == RUNS -> printf("* host %d stops it\n", C); domain[C] = NONE; copy[C] = 0 }
+  od
+}
+
 /* queue.ts: a cancel is taken until Commit(target) is being sent by the leader that has it in hand. A stop cancels, too. */
 proctype User() {
   end: do
@@ -90,7 +103,7 @@ proctype User() {
        if :: in_hand[session - 1] == current -> interrupted[session - 1] = 1 :: else fi }
   :: atomic { wishes < WISHES && !stopped -> wishes++; stopped = 1; printf("* a user stops the VM\n");
        if
-       :: OPEN && CANCELLABLE(journal) && !(in_hand[session - 1] == current && commit_sent[session - 1]) ->
+       :: OPEN && CANCELLABLE(journal) && !(COMMIT_FLAG && in_hand[session - 1] == current && commit_sent[session - 1]) ->
          cancelled = 1; if :: in_hand[session - 1] == current -> interrupted[session - 1] = 1 :: else fi
        :: else
        fi }
@@ -118,7 +131,7 @@ init {
     up[A] = 1; up[B] = 1; may_boot[A] = 1; may_boot[B] = 1; domain[A] = RUNS; copy[A] = 1;
     run Host(A); run Host(B);
 #if WISHES > 0
-    run User();
+    run User(); run Third();
 #endif
     e = 1;
     do

@@ -90,4 +90,15 @@ export const FOUND = {
     commit: 'debccda',
     undo: { file: 'scheduler/vms/lifecycle.js', find: 'leading.undefining.add(record.id);', replace: '' },
   },
+  'room-of-one-end': {
+    what: 'the room of a move was counted at one end only, while the records of the move and of its VM disagreed',
+    commit: 'f107c57',
+    undo: {
+      file: 'scheduler/nodes/snapshot.js',
+      find: "        const isOver = isTerminal(state);\n        if (isOver && leading.vms.get(vmId)?.record.placement?.migrationId !== id)\n            return [];",
+      replace:
+        'if (isTerminal(state) || state === MigrationState.COMMITTING) return [];\n' +
+        'return [{ vmId, target: state === MigrationState.STARTING ? sourceNode : targetNode }]; const isOver = true;',
+    },
+  },
 } as const satisfies Readonly<Record<string, Found>>;

@@ -88,6 +88,7 @@ describe.each(leaves)('a VM that is left alone %s', (_how, leave, takeUp) => {
     await takeUp(vm);
     await desk.pass(60_000);
     expect(desk.cluster.guests.runningOn(vm)).toEqual(['n3']);
+    expect((await vmOf(vm))?.status).toMatchObject({ reason: 'NODE_UNREACHABLE', detail: expect.stringContaining('n3') as string });
     desk.cluster.agents[2]?.start();
     await desk.rest();
     expect((await vmOf(vm))?.placement?.node).toBe('n3');

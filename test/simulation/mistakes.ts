@@ -57,11 +57,18 @@ export const MISTAKES: Readonly<Record<string, Mutation | readonly Mutation[]>> 
       replace: `if (source === undefined) gone.source ??= ${PROVEN}(SOURCE); return { facts, gone };`,
     },
   ],
-  'counts a silent BMC as off': {
-    file: 'fencer/actions/ladder-run.js',
-    find: 'last = wordsOf(error);',
-    replace: "last = 'off';",
-  },
+  'counts a silent BMC as off': [
+    {
+      file: 'fencer/actions/ladder-run.js',
+      find: 'outcome = { missing: wordsOf(error) };',
+      replace: "outcome = await this.#believed(device, 'was off already');",
+    },
+    {
+      file: 'fencer/actions/ladder-run.js',
+      find: 'last = wordsOf(error);',
+      replace: "last = 'off';",
+    },
+  ],
   'believes a BMC that took the order': {
     file: 'fencer/actions/ladder-run.js',
     find: 'last = await readOwnPower(device, hostUuid, this.#call());',
@@ -89,16 +96,16 @@ export const MISTAKES: Readonly<Record<string, Mutation | readonly Mutation[]>> 
     find: 'change.floor === undefined || change.floor < before.floor ? before.floor : change.floor',
     replace: 'before.floor',
   },
-  'starts a VM without asking the record or its own floor': [
+  'starts what it remembers without asking the record': [
+    {
+      file: 'node-agent/vm-step.js',
+      find: "if (wish.from === 'memory')",
+      replace: 'if (false)',
+    },
     {
       file: 'node-agent/reconcile.js',
       find: 'const refusal = await this.#entitlement(worker);',
       replace: 'const refusal = undefined;',
-    },
-    {
-      file: 'node-agent/vm-step.js',
-      find: 'if (wish.placementEpoch <= notes.floor) {',
-      replace: 'if (false) {',
     },
   ],
   'starts a VM although a migration is open': {
@@ -180,5 +187,52 @@ export const MISTAKES: Readonly<Record<string, Mutation | readonly Mutation[]>> 
     file: 'core/migration/admission.js',
     find: 'if (coming >= inPerNode)',
     replace: 'if (false)',
+  },
+  'lets a leader decide before both agents know its epoch': {
+    file: 'node-agent/orders.js',
+    find: 'const saving = this.memory.raiseLeaderEpoch(role, epoch);',
+    replace: 'const saving = undefined;',
+  },
+  'feeds a watchdog whose lease is lost': {
+    file: 'node-agent/fencing/self-fence.js',
+    find: 'if (this.#isLost()) {',
+    replace: 'if (false) {',
+  },
+  'takes what its proof is about for the node as it is now': {
+    file: 'fencer/actions/journal.js',
+    find: 'if (entry !== undefined && record?.incarnation === action.incarnation)',
+    replace: 'if (entry !== undefined)',
+  },
+  'follows a drain that has ended': {
+    file: 'scheduler/drains/drain-watch.js',
+    find: 'if (!hasEnded(stored.record))',
+    replace: 'if (true)',
+  },
+  'goes on with a fence action that has ended': [
+    {
+      file: 'fencer/actions/journal.js',
+      find: 'if (stored === undefined || isFenceEnded(stored.record.state))',
+      replace: 'if (stored === undefined)',
+    },
+    {
+      file: 'fencer/actions/journal.js',
+      find: 'if (!fenceMayFollow(stored.record.state, after.state)) {',
+      replace: 'if (false) {',
+    },
+    {
+      file: 'fencer/actions/journal.js',
+      find: 'if (stored === undefined || isFenceEnded(stored.record.state))',
+      replace: 'if (stored === undefined)',
+    },
+  ],
+  'does not say what a migration waits for': {
+    file: 'scheduler/migrations/queue.js',
+    find: 'waitingReason: this.waiting.get(record.id) ?? record.waitingReason',
+    replace: "waitingReason: ''",
+  },
+  'does not say why a VM stands': {
+    file: 'scheduler/vms/status.js',
+    find: "if (desired !== VmDesired.RUNNING || !stands || reason !== '')",
+    replace: 'if (true)',
   },
 };

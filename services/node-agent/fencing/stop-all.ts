@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { CALL_MS } from '../config.js';
 import { runsVcpus } from '../domain-states.js';
+import { asLockstepError } from '../hypervisor-errors.js';
 import type { AgentParts } from '../parts.js';
 import { pauseUnlessAborted } from '../../membership/back-off.js';
 import type { Domain } from '../../platform/hypervisor/hypervisor.js';
@@ -9,11 +10,14 @@ const LOOK_EVERY_MS = 500;
 
 /**
  * Stops every VM of the cluster on this host: asks each to shut down, forces those that have not after `graceMs`, and
- * answers with those whose vCPUs run still. Domains that are not the cluster's are left alone.
+ * answers with those whose vCPUs run still. Domains that are not the cluster's are left alone. Fails with HYPERVISOR_DOWN
+ * or HYPERVISOR_REFUSED where nobody can tell what runs.
  */
 export async function stopAllVms({ env, stopped }: AgentParts, graceMs: number): Promise<string[]> {
   const running = async (): Promise<Domain[]> => {
-    const domains = await env.hypervisor.list({ deadlineMs: CALL_MS.read, signal: stopped });
+    const domains = await env.hypervisor.list({ deadlineMs: CALL_MS.read, signal: stopped }).catch((error: unknown) => {
+      throw asLockstepError(error, 'StopAllVms');
+    });
     return domains.filter(({ placementEpoch, state }) => placementEpoch !== undefined && runsVcpus(state));
   };
   const log = env.log.child('fencing');

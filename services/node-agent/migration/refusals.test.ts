@@ -338,4 +338,20 @@ describe('giving up', () => {
     await bed.clock.advance(5_000);
     expect(bed.runningOn()).toEqual(['a']);
   });
+
+  it('of a migration that is closed leaves the next one alone, at either end', async () => {
+    await leader.prepareTarget(b, await leader.prepareSource(a));
+    await leader.abort(b, TARGET);
+    await leader.abort(a, SOURCE);
+    leader.migrationId = 'second';
+    leader.targetEpoch = 3n;
+    const cookie = endCookie(await leader.transfer(a, await leader.prepareTarget(b, await leader.prepareSource(a))));
+
+    for (const late of [a, b]) {
+      await expect(leader.giveUp(late, 2n, MIGRATION)).rejects.toMatchObject({ reason: 'VM_LOCKED' });
+    }
+    expect([...a.host.guests(), ...b.host.guests()]).toHaveLength(2);
+    await leader.commit(b, TARGET, cookie);
+    expect(bed.runningOn()).toEqual(['b']);
+  });
 });

@@ -54,14 +54,17 @@ function statusOf(leading: Leading, vm: Vm): VmStatus {
   }
   if (report !== undefined) return { ...base, ...heldUp(leading, vm, node, base), node: nodeName };
   // Assigned, and its node has not taken the assignment in yet.
-  return { ...base, state: vm.desired === VmDesired.RUNNING ? VmState.STARTING : VmState.STOPPED };
+  if (vm.desired !== VmDesired.RUNNING) return { ...base, state: VmState.STOPPED };
+  return { ...base, state: VmState.STARTING, ...leading.elsewhere.get(vm.id) };
 }
 
-/** Why a VM that shall run does not, where nobody starts it: it is left to its owner, or its node goes down or is not ready. */
-function heldUp(leading: Leading, { desired }: Vm, { name, record, report }: NodeView, { state, reason }: VmStatus): Partial<VmStatus> {
+/** Why a VM that shall run does not, where nobody starts it: it is left to its owner, may run elsewhere, or its node goes down or is not ready. */
+function heldUp(leading: Leading, { id, desired }: Vm, { name, record, report }: NodeView, { state, reason }: VmStatus): Partial<VmStatus> {
   const stands = state === VmState.STOPPED || state === VmState.CRASHED;
   if (desired !== VmDesired.RUNNING || !stands || reason !== '') return {};
   if (leftAlone(leading)) return { reason: 'FENCER_DISARMED', detail: 'all VMs are left to their owners until the Fencer is armed' };
+  const elsewhere = leading.elsewhere.get(id);
+  if (elsewhere !== undefined) return elsewhere;
   if (record.leaving !== undefined) {
     return { reason: 'NODE_LEAVING', detail: `${name} goes down in order; it waits for its return` };
   }

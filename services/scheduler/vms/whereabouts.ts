@@ -5,13 +5,17 @@ import { proofOf } from '../recovery/proof.js';
 import type { Leading } from '../term.js';
 
 /**
- * Whether a VM that does not run on its node may run on another. That is looked for where a copy was found, and, of a
- * VM that was left to its owner until now, also while a node that may have it cannot be asked.
+ * Why a VM is not started on its node: it may run on another; undefined: it does not. That is looked for where a copy was
+ * found, and, of a VM that was left to its owner until now, also while a node that may have it cannot be asked.
  */
-export function mayBeElsewhere(leading: Leading, vm: Vm, wasLeftAlone: boolean): boolean {
-  if (runsByHandOn(leading, vm) !== undefined) return true;
-  if (!wasLeftAlone || runsOn(leading, vm, vm.placement?.node ?? '')) return false;
-  return leading.nodes.nodes().some((view) => !tellsItsVms(view) && proofOf(leading, view.name) === undefined);
+export function elsewhere(leading: Leading, vm: Vm, wasLeftAlone: boolean): { reason: string; detail: string } | undefined {
+  const found = runsByHandOn(leading, vm);
+  if (found !== undefined) return { reason: 'VM_LOCKED', detail: `it runs on ${found}, where its owner moved it` };
+  if (!wasLeftAlone || runsOn(leading, vm, vm.placement?.node ?? '')) return undefined;
+  const silent = leading.nodes.nodes().find((view) => !tellsItsVms(view) && proofOf(leading, view.name) === undefined);
+  if (silent === undefined) return undefined;
+  const detail = `it was left to its owner, who may have moved it to ${silent.name}, which cannot be asked`;
+  return { reason: 'NODE_UNREACHABLE', detail };
 }
 
 /** The other node on which the very copy runs that the record gives to its node. No order of ours leads there. */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { CompletionMethod, FenceActionState, MigrationState, NodeMode } from '@lockstep/sdk/v1';
+import { CompletionMethod, FenceActionState, type Migration, MigrationState, NodeMode } from '@lockstep/sdk/v1';
 import { sleep } from '@lockstep/services/platform/clock/clock.js';
 import { Chance } from './chance.js';
 import type { Cluster } from './cluster.js';
@@ -7,7 +7,7 @@ import type { AgentProcess } from './machine.js';
 import { Operator } from './operator.js';
 
 const LOOK_AGAIN_MS = 3_000;
-/** How long somebody waits for a node to become empty. */
+/** How long somebody waits for a node to become empty, or for a migration that nobody can settle. */
 const MOST_LOOKS = 30;
 /** Until a host that was unplugged is missed, and until nothing that was asked about it is on its way any more. */
 const SILENCE_MS = 30_000;
@@ -48,12 +48,18 @@ export class ByHand {
     return await this.#chance.pick(this.cluster.plan.fencers > 0 ? [...ofFencer, ...deeds] : deeds)?.();
   }
 
-  /** What nobody has adopted goes again: whoever started it ends it. */
+  /** What nobody has adopted goes again: whoever started it ends it. What was adopted by half is adopted once more. */
   async tidy(): Promise<void> {
-    for (const [uuid, { host }] of [...this.#own]) {
-      if (!this.cluster.records.vms.has(uuid)) {
-        await host.hypervisor().destroy(uuid, CALL).catch(() => undefined);
-        await host.hypervisor().undefine(uuid, CALL);
+    for (const [uuid, { host, name: node }] of [...this.#own]) {
+      const hypervisor = host.hypervisor();
+      const isOnRecord = this.cluster.records.vms.has(uuid);
+      if (!isOnRecord) {
+        await hypervisor.destroy(uuid, CALL).catch(() => undefined);
+        await hypervisor.undefine(uuid, CALL);
+      }
+      const left = await hypervisor.find(uuid, CALL);
+      if (isOnRecord && left !== undefined && left.placementEpoch === undefined) {
+        await this.#desk.scheduler(`adopt what is left on ${node}`, (api) => api.adoptVm({ vmId: uuid, node }));
       }
       this.#own.delete(uuid);
     }
@@ -120,8 +126,13 @@ export class ByHand {
 
   /** Says of an UNCERTAIN migration where its guest runs, by a look at the hosts. */
   async #resolve(): Promise<void> {
-    const { guests, records } = this.cluster;
-    const open = this.#chance.pick(records.open().filter(({ state }) => state === MigrationState.UNCERTAIN));
+    const { clock, guests, records } = this.cluster;
+    const look = (): Migration | undefined => this.#chance.pick(records.open().filter(({ state }) => state === MigrationState.UNCERTAIN));
+    let open = look();
+    for (let looks = 0; open === undefined && looks < MOST_LOOKS; looks++) {
+      await sleep(clock, LOOK_AGAIN_MS);
+      open = look();
+    }
     if (open === undefined) return;
     const { id, vmId } = open;
     const [node = ''] = guests.runningOn(vmId);

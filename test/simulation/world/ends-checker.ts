@@ -10,7 +10,7 @@ const FENCE_WAITS: readonly FenceActionState[] = [FenceActionState.HELD, FenceAc
 
 /** Drains and fence actions as they are committed: an end is one for ever, and what waits says why (INV-5). */
 export class EndsChecker {
-  readonly #ended = new Map<string, number>();
+  readonly #ended = new Map<string, string>();
 
   constructor(private readonly violations: Violations) {}
 
@@ -22,21 +22,23 @@ export class EndsChecker {
     }
   }
 
-  #fenceAction(id: string, { node, state, reason, detail }: FenceAction): void {
+  #fenceAction(id: string, { node, state, reason, detail, proof, endTime }: FenceAction): void {
     const what = `fence action ${id.slice(-6)} of ${node}`;
-    this.#stays(what, id, state, FENCE_ENDS.includes(state));
+    // What follows a proof is added to its record; the proof stays.
+    const end = [String(state), reason, proof, endTime?.toISOString()].join(' ');
+    this.#stays(what, id, end, FENCE_ENDS.includes(state));
     if (FENCE_WAITS.includes(state) && (reason === '' || detail === '')) this.violations.report('REASON', `${what} waits without a reason`);
   }
 
-  #drain(id: string, { node, state, blockers }: Drain): void {
+  #drain(id: string, { node, state, reason, detail, blockers, endTime }: Drain): void {
     const what = `drain ${id.slice(-6)} of ${node}`;
-    this.#stays(what, id, state, DRAIN_ENDS.includes(state));
+    this.#stays(what, id, [String(state), reason, detail, endTime?.toISOString()].join(' '), DRAIN_ENDS.includes(state));
     if (state === DrainState.BLOCKED && blockers.length === 0) this.violations.report('REASON', `${what} is blocked by nothing`);
   }
 
-  #stays(what: string, id: string, state: number, isEnd: boolean): void {
-    const before = this.#ended.get(id);
-    if (before !== undefined && before !== state) this.violations.report('INV-5', `${what} had ended (${String(before)}) and is ${String(state)} now`);
-    if (isEnd) this.#ended.set(id, state);
+  #stays(what: string, id: string, now: string, isEnd: boolean): void {
+    const end = this.#ended.get(id);
+    if (end !== undefined && end !== now) this.violations.report('INV-5', `${what} had ended (${end}), and says now: ${now}`);
+    if (isEnd) this.#ended.set(id, now);
   }
 }

@@ -24,6 +24,8 @@ export class Nemesis {
   readonly #chance: Chance;
   readonly #faults: ReadonlySet<Fault>;
   readonly #mends = new Set<Mend>();
+  /** How often each host's BMC was broken. */
+  readonly #brokenBmcs = new Map<string, number>();
   #over = false;
 
   constructor(private readonly cluster: Cluster) {
@@ -289,11 +291,15 @@ export class Nemesis {
     if (bmc === undefined || name === undefined) return;
     this.cluster.trace.add('NEMESIS', `the BMC of ${name} is ${mode}`);
     bmc.mode = mode;
-    this.#for(this.#chance.longTailed(30_000, 300_000), () => {
-      bmc.mode = 'up';
+    const breaks = (this.#brokenBmcs.get(name) ?? 0) + 1;
+    this.#brokenBmcs.set(name, breaks);
+    // Who is silent, and lives, for long enough to be taken for dead: chance alone hardly meets a broken BMC with a silent host.
+    const cutMs = this.#chance.hit(0.6) ? this.#chance.between(60_000, 180_000) : undefined;
+    this.#for(cutMs ?? this.#chance.longTailed(30_000, 300_000), () => {
+      // One that broke again meanwhile is mended by whoever is called for that.
+      if (this.#brokenBmcs.get(name) === breaks) bmc.mode = 'up';
     });
-    // Who is silent, and lives: chance alone hardly meets a silent BMC with a silent host.
-    if (this.#chance.hit(0.6)) this.#cut(name, this.cluster.sites.filter((site) => site !== name), true, this.#chance.between(40_000, 120_000));
+    if (cutMs !== undefined) this.#cut(name, this.cluster.sites.filter((site) => site !== name), true, cutMs);
   }
 
   #fillDisk(agent: AgentProcess | undefined): void {

@@ -12,8 +12,8 @@ interface Promises {
 }
 
 /**
- * INV-4 at the agents, from outside: once an epoch is on an agent's disk no order or question of a lower one is
- * answered, and none that was meant for an earlier life of it.
+ * INV-4 at the agents, from outside: nothing is answered before its epoch is on the agent's disk, and from then on no order
+ * or question of a lower one, and none that was meant for an earlier life of it.
  */
 export class OrderChecker {
   /** Which life of an agent joined with which incarnation. */
@@ -47,18 +47,26 @@ export class OrderChecker {
     }
     if (header === undefined || header.leaderRole === LeaderRole.UNSPECIFIED) return undefined;
     const role = header.leaderRole === LeaderRole.FENCER ? 'fencer' : 'scheduler';
-    const kept = BigInt(this.promisesOf(site)?.leaderEpochs[role] ?? '0');
+    const kept = this.#kept(site, role);
     const meant = this.#joined.get(`${site}/${String(header.incarnation)}`);
     if (header.leaderEpoch < kept) {
       return () => {
         this.violations.report('INV-4', `${name} answered ${method} of the ${role} of epoch ${String(header.leaderEpoch)}, and had kept ${String(kept)}`);
       };
     }
-    // Whoever only looks may have come before the news of a new life.
-    if (meant === undefined || meant === name || LOOKS.includes(method)) return undefined;
     return () => {
+      const keeps = this.#kept(site, role);
+      if (keeps < header.leaderEpoch) {
+        this.violations.report('INV-4', `${name} answered ${method} of the ${role} of epoch ${String(header.leaderEpoch)}, and keeps ${String(keeps)}`);
+      }
+      // Whoever only looks may have come before the news of a new life.
+      if (meant === undefined || meant === name || LOOKS.includes(method)) return;
       this.violations.report('INV-4', `${name} answered ${method}, which was meant for ${meant}`);
     };
+  }
+
+  #kept(node: string, role: 'scheduler' | 'fencer'): bigint {
+    return BigInt(this.promisesOf(node)?.leaderEpochs[role] ?? '0');
   }
 
   /** A cancel is granted only until the leader that grants it has sent the commit. */

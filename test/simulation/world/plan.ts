@@ -111,6 +111,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
   const steppedIn = STEPPED_IN.filter(() => stepping.hit(0.15));
   // Where nothing can be fenced there is little to step into.
   if (steppedIn.includes('by-hand') && stepping.hit(0.6) && !aimed.includes('fencing')) aimed.push('fencing');
+  if (steppedIn.includes('few-tries') && !drawn.includes('guest')) drawn.push('guest');
   const plan: Plan = {
     seed,
     nodes: chance.whole(2, 5),
