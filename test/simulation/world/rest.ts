@@ -4,11 +4,8 @@ import type { Domain, Hypervisor } from '@lockstep/services/platform/hypervisor/
 import type { Cluster } from './cluster.js';
 import type { AgentProcess } from './machine.js';
 import { nameOfState } from './record-checker.js';
-import { FOR_EVER } from './workload.js';
 
 const CALL = { deadlineMs: 5_000 };
-/** What placement leaves of each node's memory. */
-const RESERVE_BYTES = 512n * 1024n ** 2n;
 
 /** What keeps a cluster from being at rest: INV-2 and INV-5, looked at from outside. */
 export class RestChecker {
@@ -50,24 +47,12 @@ export class RestChecker {
     return BigInt(takenBytes) + memoryBytes <= host.info.memoryBytes;
   }
 
-  /** What was tried often enough on its node waits for another that may take it: one where room is not promised already. */
-  #isTakenNowhereElse({ id, placement, spec }: Vm): boolean {
-    if (spec?.maxRestart === undefined || spec.maxRestart >= FOR_EVER) return false;
-    const { records, agents } = this.cluster;
-    return agents.every(({ name, host }) => {
-      const others = [...records.vms.values()].filter((vm) => vm.id !== id && vm.placement?.node === name);
-      const promisedBytes = others.reduce((sum, vm) => sum + (vm.spec?.memoryBytes ?? 0n), RESERVE_BYTES);
-      return name === placement?.node || promisedBytes + spec.memoryBytes > host.info.memoryBytes;
-    });
-  }
-
-  #vm(vm: Vm): string[] {
-    const { id, name, desired, placement, spec, trouble } = vm;
+  #vm({ id, name, desired, placement, spec, trouble }: Vm): string[] {
     const on = this.cluster.guests.runningOn(id);
     const unrest: string[] = [];
     if (placement === undefined) return [`${name} has no placement`];
     if (placement.migrationId !== '') unrest.push(`${name} is locked by migration ${placement.migrationId.slice(-6)}`);
-    const waitsForRoom = on.length === 0 && (!this.#hasRoom(placement.node, spec?.memoryBytes ?? 0n) || this.#isTakenNowhereElse(vm));
+    const waitsForRoom = on.length === 0 && !this.#hasRoom(placement.node, spec?.memoryBytes ?? 0n);
     // Its owner let it be tried only so often; that it is given up for is on record, until somebody starts it.
     const isGivenUp = on.length === 0 && trouble?.givenUp === true && trouble.detail !== '';
     if (desired === VmDesired.RUNNING && !isGivenUp && on.join() !== placement.node && !waitsForRoom) {

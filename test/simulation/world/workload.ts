@@ -9,8 +9,6 @@ import { Life } from './life.js';
 
 type Api = SchedulerServiceClient<PeerCall>;
 
-/** As often as a VM is restarted whose owner sets no bound. */
-export const FOR_EVER = 1_000_000;
 /** Answers after which nobody knows whether it was done; asking again is what a client does. */
 const UNSURE: readonly Reason[] = ['NODE_UNREACHABLE', 'DEADLINE', 'OUTCOME_UNKNOWN', 'CANCELLED', 'STORE_UNAVAILABLE'];
 /** Answers of a cluster that is busy with itself: nothing was done. */
@@ -134,7 +132,7 @@ export class Workload {
   /** How often a VM may be started after it failed to, and elsewhere then. */
   #limits(): { maxRestart: number; maxRelocate?: number } {
     const isBounded = this.cluster.plan.faults.includes('few-tries') && this.#tries.hit(0.7);
-    return isBounded ? { maxRestart: this.#tries.whole(0, 2), maxRelocate: this.#tries.whole(0, 3) } : { maxRestart: FOR_EVER };
+    return isBounded ? { maxRestart: this.#tries.whole(0, 2), maxRelocate: this.#tries.whole(0, 3) } : { maxRestart: 1_000_000 };
   }
 
   /** The same request again, as by a client that lost the answer: it has had its one effect. */
