@@ -75,6 +75,8 @@ export class Watchers {
     if (byLeader) this.#leaders += 1;
     try {
       this.#state = this.#look();
+      // It may differ from what the others were told: the next wake is for all.
+      this.#told = undefined;
       let sent = this.#state;
       let sequence = 1n;
       yield { node: sent.node, vmsComplete: true, vms: [...sent.vms.values()], vmsGone: [], sequence };

@@ -56,11 +56,22 @@ export class Assignments {
   private tellAll(): void {
     const { term, vms } = this.leading;
     if (term.ended.aborted) return;
+    this.forgetAnswers();
     for (const id of this.leading.elsewhere.keys()) if (vms.get(id) === undefined) this.leading.elsewhere.delete(id);
     for (const stored of vms.all()) {
       if (this.telling.size >= AT_ONCE) return;
       if (this.isDue(stored)) void this.tell(stored);
     }
+  }
+
+  /** What its node took is void where it was asked to give the VM up since. */
+  private forgetAnswers(): void {
+    const { toTellAgain } = this.leading;
+    for (const id of toTellAgain) {
+      const known = this.acknowledged.get(id);
+      if (known !== undefined) this.acknowledged.set(id, { ...known, index: 0n });
+    }
+    toTellAgain.clear();
   }
 
   private isDue({ record, index }: Stored<Vm>): boolean {

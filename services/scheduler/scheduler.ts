@@ -131,6 +131,7 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
     undefining: new Set(),
     rehoming: new Map(),
     noTarget: new Map(),
+    toTellAgain: new Set(),
     storageHeld: new Map(),
     elsewhere: new Map(),
     silentAgents: new Set(),

@@ -37,6 +37,9 @@
 #ifndef OWN_NOTE_AT_RESUME
 #define OWN_NOTE_AT_RESUME 1 /* what stands for another migration is not resumed: a late Abort(source) of a closed one (source.ts) */
 #endif
+#ifndef LATE_GIVE_UP_REFUSED
+#define LATE_GIVE_UP_REFUSED 1 /* GiveUp of a migration that is over does not touch what the next one needs (vm-orders.ts) */
+#endif
 #ifndef FRESH_EPOCH_WHEN_COLD
 #define FRESH_EPOCH_WHEN_COLD 1 /* a restart draws a placement epoch that was never used (cold.ts) */
 #endif

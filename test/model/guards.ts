@@ -33,6 +33,7 @@ const MISSED_IN: Readonly<Record<string, Bounds>> = {
   FINISHING_MARK: ONE_FAULT,
   FLOOR_AT_START: ONE_FAULT,
   INCARNATION_IN_ORDERS: ONE_FAULT,
+  LATE_GIVE_UP_REFUSED: { ...USUAL, migrations: 2 },
   NO_START_WHILE_OPEN: ONE_FAULT,
   ONE_GUEST_PER_MIGRATION: { ...ONE_FAULT, duplicates: 1 },
   OWN_NOTE_AT_RESUME: { ...STILL, migrations: 2, duplicates: 1 },
@@ -83,6 +84,7 @@ export function invariantOf(error: string): string {
     ['(node==', 'INV-5: a copy is left over'],
     ['stopped', 'INV-2: it does not run where it shall'],
     ['domain[h]', 'INV-2: a guest that runs is destroyed'],
+    ['g==current', 'INV-2: an order of a migration that is over ends something'],
     ['interrupted', 'a cancel that was granted is passed over'],
     ['violated 0', 'INV-1: facts that cannot be together'],
   ];

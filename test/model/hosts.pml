@@ -128,11 +128,12 @@ inline close_armed(h, g) { if :: armed[h] == (g) -> armed_closed[h] = 1; earlier
 /* forgetClosedPreparation: looked at where such a note is in the way. */
 inline forget_closed(h) { if :: armed[h] != 0 && !armed_closed[h] && IS_OVER(armed[h]) -> armed_closed[h] = 1; earlier[h] = 0 :: else fi }
 inline raise_floor(h, to) { if :: floor[h] < (to) -> floor[h] = to :: else fi }
-inline destroyed(h) {
+inline destroyed(h, g) {
   assert(!RUNNING(domain[h]));          /* INV-2: no order of a migration ends a guest that runs */
+  assert(g == current);                 /* ... nor does one of a migration that is over end what stands for the next */
   vanishes(h); finish_runs[h] = 0; finish_alone[h] = 0
 }
-inline remove_standing(h, up_to) { if :: domain[h] != NONE && copy[h] <= (up_to) -> destroyed(h) :: else fi }
+inline remove_standing(h, g, up_to) { if :: domain[h] != NONE && copy[h] <= (up_to) -> destroyed(h, g) :: else fi }
 
 /* -- source.ts -- */
 inline prepare_source(h, e, g) {
@@ -169,7 +170,7 @@ inline commit_source(h, e, g) {
   :: else ->
     raise_floor(h, left_epoch[g]);
     if
-    :: remove_standing(h, left_epoch[g]); close_outgoing(h, g); r = OK
+    :: remove_standing(h, g, left_epoch[g]); close_outgoing(h, g); r = OK
     :: DIES_HERE(h)
     fi
   fi
@@ -220,7 +221,7 @@ inline abort_target(h, e, g) {
   :: else ->
     if :: FLOOR_AT_ABORT -> raise_floor(h, epoch_of[g]) :: else fi;
     if
-    :: if :: domain[h] != NONE && copy[h] <= epoch_of[g] -> destroyed(h) :: else fi;
+    :: if :: domain[h] != NONE && copy[h] <= epoch_of[g] -> destroyed(h, g) :: else fi;
        close_armed(h, g); target_fact(h, g, r)
     :: DIES_HERE(h)
     fi
@@ -228,15 +229,18 @@ inline abort_target(h, e, g) {
 }
 
 /* -- vm-orders.ts: GiveUp names the migration's own epoch, so that it covers both copies -- */
+#define COMES_FROM_BEFORE(h, g) ((armed[h] != 0 && !armed_closed[h] && epoch_of[armed[h]] > epoch_of[g]) || \
+  (outgoing[h] != 0 && outgoing[h] != (g) && (closed[h] & (1 << (g)))))
 inline give_up(h, e, g) {
   if
-  :: RUNNING_IS_NOT_GIVEN_UP && RUNNING(domain[h]) -> r = VM_RUNNING
+  :: LATE_GIVE_UP_REFUSED && COMES_FROM_BEFORE(h, g) -> r = REFUSED
+  :: !(LATE_GIVE_UP_REFUSED && COMES_FROM_BEFORE(h, g)) && RUNNING_IS_NOT_GIVEN_UP && RUNNING(domain[h]) -> r = VM_RUNNING
   :: else ->
     if :: FLOOR_AT_GIVE_UP -> raise_floor(h, epoch_of[g]) :: else fi;
     if
     :: /* closing the connection destroys what was prepared on it, of whatever migration */
        if
-       :: domain[h] != NONE && (copy[h] <= epoch_of[g] || (domain[h] == INCOMING && prepared[h] != 0)) -> destroyed(h)
+       :: domain[h] != NONE && (copy[h] <= epoch_of[g] || (domain[h] == INCOMING && prepared[h] != 0)) -> destroyed(h, g)
        :: else
        fi;
        if :: outgoing[h] != 0 -> close_outgoing(h, outgoing[h]) :: else fi;

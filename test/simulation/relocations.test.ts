@@ -41,6 +41,25 @@ describe('a VM that fails to start', () => {
     expect((await vmOf(vm))?.trouble).toMatchObject({ relocations: 3, givenUp: false });
   });
 
+  it('runs on, here or there, where its node gave it up and the store did not take where it goes', async () => {
+    failing = 1;
+    const { store, clock } = desk.cluster;
+    const onPoint = desk.cluster.onPoint.bind(desk.cluster);
+    let broken = false;
+    desk.cluster.onPoint = (process, life, point) => {
+      if (point === 'scheduler/relocation/left' && !broken) {
+        broken = true;
+        store.failing.set(life.site, 'writes');
+        clock.after(1_000, () => store.failing.delete(life.site));
+      }
+      onPoint(process, life, point);
+    };
+    const vm = await define(1);
+    await desk.see('it runs', () => desk.cluster.guests.runningOn(vm).length > 0, 600_000);
+    expect(broken).toBe(true);
+    await desk.rest();
+  });
+
   it('ends in ERROR after as many relocations, and not before', async () => {
     failing = Infinity;
     const vm = await define(4);

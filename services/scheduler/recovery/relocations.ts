@@ -103,8 +103,6 @@ export class Relocations {
       else this.waitForTarget(record, why);
       return;
     }
-    await leaveNode(this.leading, record);
-    await this.leading.env.points('scheduler/relocation/left');
     const epoch = placement.lastEpoch + 1n;
     const message = `${record.name} goes from ${placement.node} to ${decision.node}: ${failed.detail}`;
     const told = this.leading.events.step({
@@ -114,7 +112,10 @@ export class Relocations {
       placement: { ...placement, node: decision.node, epoch, lastEpoch: epoch },
       trouble: this.troubleOf({ relocations: relocations + 1, nodes: avoid, ...failed }),
     };
-    await writeVm(this.leading, stored, change, [told]);
+    await leaveNode(this.leading, record, async () => {
+      await this.leading.env.points('scheduler/relocation/left');
+      await writeVm(this.leading, stored, change, [told]);
+    });
     this.stopWaiting(record.id);
     this.log.warn(message, { vm: record.id });
   }

@@ -39,13 +39,14 @@ export async function startVm(leading: Leading, idOrName: string, node: string):
       const message = `${record.name} runs on ${byHand}, where its owner moved it`;
       throw new LockstepError('VM_RUNNING', message, { vm: record.name, node: byHand });
     }
-    if (target !== placement.node) await leaveNode(leading, record);
     const epoch = placement.lastEpoch + 1n;
-    return await writeVm(leading, stored, {
-      desired: VmDesired.RUNNING,
-      placement: { ...placement, node: target, epoch, lastEpoch: epoch },
-      trouble: undefined,
-    });
+    const begin = (): Promise<Vm> =>
+      writeVm(leading, stored, {
+        desired: VmDesired.RUNNING,
+        placement: { ...placement, node: target, epoch, lastEpoch: epoch },
+        trouble: undefined,
+      });
+    return target === placement.node ? await begin() : await leaveNode(leading, record, begin);
   });
 }
 
@@ -110,28 +111,36 @@ export async function undefineVm(leading: Leading, idOrName: string): Promise<vo
   // Until it is gone no move of it slips in: that would wait for a VM that is not there.
   leading.undefining.add(record.id);
   try {
-    await leaveNode(leading, record);
     const ops = [
       { op: 'delete-cas', key: keys.vm(record.id), index },
       { op: 'delete', key: keys.vmName(record.name) },
       { op: 'set', key: keys.vmEpoch(record.id), value: (record.placement?.lastEpoch ?? 0n).toString() },
       ...(record.requestId === '' ? [] : [{ op: 'delete', key: keys.request(record.requestId) } as const]),
     ] as const;
-    leading.vms.remove(record.id, await leading.ledger.write(ops));
+    leading.vms.remove(record.id, await leaveNode(leading, record, () => leading.ledger.write(ops)));
   } finally {
     leading.undefining.delete(record.id);
   }
 }
 
-/** The node gives a stopped VM up, durably, and removes its definition (INV-3, INV-5). */
-export async function leaveNode(leading: Leading, vm: Vm): Promise<void> {
+/**
+ * The node gives a stopped VM up, durably, and removes its definition (INV-3, INV-5); then follows what it does so for.
+ * Where that fails the VM may stay with its node, which is told again what it shall be.
+ */
+export async function leaveNode<T>(leading: Leading, vm: Vm, then: () => Promise<T>): Promise<T> {
   const placement = vm.placement;
-  if (placement === undefined) return;
-  const { client, header } = leading.orders.agent(placement.node);
-  const order = { vmId: vm.id, placementEpoch: placement.lastEpoch, migrationId: '' };
-  const call = { deadlineMs: AGENT_DEADLINE_MS, signal: leading.term.ended };
-  await client.giveUp({ header, order }, call);
-  await client.removeVm({ header, order }, call);
+  if (placement === undefined) return await then();
+  try {
+    const { client, header } = leading.orders.agent(placement.node);
+    const order = { vmId: vm.id, placementEpoch: placement.lastEpoch, migrationId: '' };
+    const call = { deadlineMs: AGENT_DEADLINE_MS, signal: leading.term.ended };
+    await client.giveUp({ header, order }, call);
+    await client.removeVm({ header, order }, call);
+    return await then();
+  } catch (error) {
+    leading.toTellAgain.add(vm.id);
+    throw error;
+  }
 }
 
 async function orderStop(leading: Leading, vm: Vm): Promise<void> {

@@ -35,9 +35,8 @@ export class MovedByHand {
     const { record } = stored;
     const { placement } = record;
     if (placement === undefined || this.leading.creating.has(record.id)) return;
-    await leaveNode(this.leading, record);
     const epoch = placement.lastEpoch + 1n;
-    await writeVm(this.leading, stored, { placement: { ...placement, node, epoch, lastEpoch: epoch } });
+    await leaveNode(this.leading, record, () => writeVm(this.leading, stored, { placement: { ...placement, node, epoch, lastEpoch: epoch } }));
     this.log.ok(`${record.name} was moved by hand from ${placement.node} to ${node}, and belongs there now`, { vm: record.id });
   }
 }

@@ -71,7 +71,7 @@ export class Life {
     return withMethods(target, (method, object) => (...args: unknown[]): unknown => {
       if (this.dead) return new Promise(() => undefined);
       const result: unknown = Reflect.apply(method, object, args);
-      if (result instanceof Promise) return this.call(() => result.then((answer: unknown) => this.#wrapped(answer)));
+      if (result instanceof Promise) return this.#answered(result);
       return isIterable(result) ? this.#iterated(result) : result;
     });
   }
@@ -116,6 +116,24 @@ export class Life {
         timer.stop();
       },
     };
+  }
+
+  /** What was asked already is answered as a turn, too. */
+  #answered(asked: Promise<unknown>): Promise<unknown> {
+    return new Promise<unknown>((resolve, reject) => {
+      asked.then(
+        (answer) => {
+          this.turn(() => {
+            resolve(this.#wrapped(answer));
+          });
+        },
+        (error: unknown) => {
+          this.turn(() => {
+            reject(error instanceof Error ? error : new Error(String(error)));
+          });
+        },
+      );
+    });
   }
 
   /** Handles that a call yields, e.g. of a migration, are part of the world too. */

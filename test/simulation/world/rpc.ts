@@ -4,15 +4,15 @@ import { FencerServiceDefinition, NodeAgentServiceDefinition, SchedulerServiceDe
 import { LockstepError } from '@lockstep/services/core/errors/catalogue.js';
 import { Cancelled, DeadlineExceeded } from '@lockstep/services/platform/clock/clock.js';
 import type { Peers } from '@lockstep/services/platform/rpc/peers.js';
-import { type CallContext, Metadata } from 'nice-grpc-common';
+import type { CallContext } from 'nice-grpc-common';
+import { contextOf } from './call-context.js';
 import type { Life } from './life.js';
 import type { Connection, Network } from './network.js';
+import { type Codec, Wire } from './wire.js';
 
 const UNARY_DEADLINE_MS = 10_000;
 /** Messages of a stream that its reader has not taken: more are not sent, as HTTP/2's window would not let them. */
 const WINDOW = 32;
-/** Of a stream's messages, one of so many goes encoded, the first among them. */
-const ENCODED_OF_A_STREAM = 16;
 /** Where every agent listens on its host. */
 export const AGENT_PORT = ':7701';
 /** Until a host without power is found not to answer a connection. */
@@ -20,14 +20,6 @@ const CONNECT_LIMIT_MS = 5_000;
 
 /** Why a handler's signal aborts. One for all: a stack costs more than the call. */
 const CALL_IS_OVER = new Error('the call is over');
-/** No service sends any. */
-const NO_METADATA = Metadata();
-
-interface Codec {
-  fromPartial(message: unknown): unknown;
-  encode(message: unknown): { finish(): Uint8Array };
-  decode(bytes: Uint8Array): unknown;
-}
 
 interface Method {
   readonly name: string;
@@ -54,6 +46,7 @@ export interface RpcObserver {
 
 /** All gRPC of a simulated cluster: what goes through the network is encoded or copied, so no object is shared. */
 export class Rpc {
+  readonly wire = new Wire();
   readonly #served = new Map<string, Served>();
   readonly #unpowered = new Set<string>();
   readonly #peers = new WeakMap<Life, Peers>();
@@ -133,7 +126,6 @@ class Call {
   readonly #requestEnded = new AbortController();
   readonly #cleanUp: (() => void)[] = [];
   #over = false;
-  #streamed = 0;
   #succeed: (value: unknown) => void = () => undefined;
   #fail: (error: Error) => void = () => undefined;
   /** Of a stream: what has arrived and was not taken yet. */
@@ -236,13 +228,11 @@ class Call {
       }),
     );
 
-    const { requestType } = this.method;
-    const bytes = requestType.encode(requestType.fromPartial(request)).finish();
     const untilMs = deadlineMs === undefined ? undefined : network.clock.nowMs() + deadlineMs;
     const { illness, chance } = network;
     const breaks = chance.hit(illness.broken);
-    const deliver = (first: boolean) => (): void => {
-      this.#arrive(bytes, untilMs, connection, first);
+    const deliver = (first: boolean, sent = this.rpc.wire.carried(this.method.requestType, request)) => (): void => {
+      this.#arrive(sent, untilMs, connection, first);
     };
     if (breaks) this.#loseAfterAWhile();
     if (!breaks || chance.hit(0.5)) network.send(this.life.site, this.#to, deliver(true));
@@ -253,7 +243,7 @@ class Call {
     return this.address.endsWith(AGENT_PORT) && !this.method.responseStream;
   }
 
-  #arrive(bytes: Uint8Array, untilMs: number | undefined, connection: Connection, first: boolean): void {
+  #arrive(request: unknown, untilMs: number | undefined, connection: Connection, first: boolean): void {
     const { network } = this.rpc;
     const served = this.rpc.find(this.address);
     if (served === undefined) {
@@ -267,14 +257,15 @@ class Call {
     });
     if (served.life.paused) network.breakSilent(connection, 'keepalive: no answer', () => served.life.paused);
     served.life.turn(() => {
-      void this.#handle(served, bytes, untilMs, first).finally(leave);
+      void this.#handle(served, request, untilMs, first).finally(leave);
     });
   }
 
-  async #handle({ life, implementation }: Served, bytes: Uint8Array, untilMs: number | undefined, first: boolean): Promise<void> {
+  async #handle({ life, implementation }: Served, request: unknown, untilMs: number | undefined, first: boolean): Promise<void> {
     const handler = implementation[this.name];
-    const request = this.method.requestType.decode(bytes);
-    const context = this.#context(life, untilMs);
+    const untilHereMs = untilMs === undefined ? undefined : life.clock.nowMs() + (untilMs - this.rpc.network.clock.nowMs());
+    const asked = { peer: `${this.life.site}:0`, signal: this.#requestEnded.signal, untilMs: untilHereMs };
+    const context = contextOf(asked, this.options.metadata);
     try {
       if (handler === undefined) throw new LockstepError('NOT_IMPLEMENTED', `${this.name} is not known there`);
       const answered = this.rpc.arrives(life, this.name, request);
@@ -282,9 +273,9 @@ class Call {
         await this.#pump(life, handler(request, context) as AsyncIterable<unknown>, answered);
         this.#reply(life, first, () => { this.#succeed(undefined); });
       } else {
-        const answer = this.#encoded(await (handler(request, context)));
+        const answer = this.rpc.wire.carried(this.method.responseType, await (handler(request, context)));
         answered();
-        this.#reply(life, first, () => { this.#succeed(this.method.responseType.decode(answer)); });
+        this.#reply(life, first, () => { this.#succeed(answer); });
       }
     } catch (error) {
       if (this.#requestEnded.signal.aborted) return;
@@ -296,10 +287,12 @@ class Call {
   /** Sends what the handler yields, in order, no faster than it is taken. */
   async #pump(life: Life, messages: AsyncIterable<unknown>, answered: () => void): Promise<void> {
     const isOver = (): boolean => this.#requestEnded.signal.aborted;
+    let isFirst = true;
     for await (const message of messages) {
       if (isOver()) return;
-      if (this.#streamed === 0) answered();
-      const copy = this.#copied(message);
+      if (isFirst) answered();
+      isFirst = false;
+      const copy = this.rpc.wire.carried(this.method.responseType, message);
       const way = { over: false };
       this.#answer(() => {
         way.over = true;
@@ -318,28 +311,6 @@ class Call {
         });
       }
     }
-  }
-
-  /** As the wire would hand it out, field by field; the wire itself takes some of them, and its work is most of a stream's. */
-  #copied(message: unknown): unknown {
-    const { responseType } = this.method;
-    this.#streamed += 1;
-    return this.#streamed % ENCODED_OF_A_STREAM === 1 ? responseType.decode(this.#encoded(message)) : responseType.fromPartial(message);
-  }
-
-  #encoded(message: unknown): Uint8Array {
-    const { responseType } = this.method;
-    return responseType.encode(responseType.fromPartial(message)).finish();
-  }
-
-  #context(life: Life, untilMs: number | undefined): CallContext {
-    const metadata = Metadata(this.options.metadata);
-    if (untilMs !== undefined) {
-      const leftMs = untilMs - this.rpc.network.clock.nowMs();
-      metadata.set('x-lockstep-deadline', String(life.clock.nowMs() + leftMs));
-    }
-    const context = { metadata, peer: `${this.life.site}:0`, signal: this.#requestEnded.signal, header: NO_METADATA, trailer: NO_METADATA };
-    return { ...context, sendHeader: () => undefined };
   }
 
   /** The first delivery's end is the call's. */
