@@ -106,7 +106,7 @@ export const FOUND = {
     commit: '08cf089',
     undo: {
       file: 'node-agent/fencing/stop-all.js',
-      find: "throw asLockstepError(error, 'looking for VMs that run');",
+      find: "throw asLockstepError(error, 'StopAllVms');",
       replace: 'throw error;',
     },
   },
