@@ -101,4 +101,13 @@ export const FOUND = {
         'return [{ vmId, target: state === MigrationState.STARTING ? sourceNode : targetNode }]; const isOver = true;',
     },
   },
+  'stop-all-internal': {
+    what: 'a hypervisor that did not answer was INTERNAL to whoever had all VMs of its host stopped',
+    commit: '08cf089',
+    undo: {
+      file: 'node-agent/fencing/stop-all.js',
+      find: "throw asLockstepError(error, 'StopAllVms');",
+      replace: 'throw error;',
+    },
+  },
 } as const satisfies Readonly<Record<string, Found>>;

@@ -230,9 +230,9 @@ export const MISTAKES: Readonly<Record<string, Mutation | readonly Mutation[]>> 
     find: 'waitingReason: this.waiting.get(record.id) ?? record.waitingReason',
     replace: "waitingReason: ''",
   },
-  'does not say why a VM stands': {
+  'does not say what a VM waits for': {
     file: 'scheduler/vms/status.js',
-    find: "if (desired !== VmDesired.RUNNING || !stands || reason !== '')",
-    replace: 'if (true)',
+    find: "return { state: VmState.WAITING_FENCE, reason: 'NODE_UNREACHABLE', detail };",
+    replace: "return { state: VmState.WAITING_FENCE, reason: '', detail };",
   },
 };
