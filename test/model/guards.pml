@@ -91,3 +91,8 @@
 #ifndef QUESTIONS_IN_QUEUE
 #define QUESTIONS_IN_QUEUE 1 /* second lock: facts are told in the VM's turn, not while Finish is being executed (vm-queues.ts) */
 #endif
+
+/* Where the model takes for granted what the code does not do. */
+#ifndef ABORT_IS_ONE_STEP
+#define ABORT_IS_ONE_STEP 1 /* assumed: no Finish is executed between the floor of Abort(target) and what it destroys (target.ts) */
+#endif

@@ -7,15 +7,19 @@ import { check, MODELS, type Bounds } from './spin.js';
 export interface Guard {
   name: string;
   what: string;
-  /** Another guard stops the same, as far as was tried: not shown to be needed. */
-  secondLock: boolean;
+  /** `second lock`: not shown to be needed. `assumed`: the code does not do it. Guards alone have to be missed. */
+  kind: 'guard' | 'second lock' | 'assumed';
 }
 
-const DECLARED = /^#define (\w+) 1 \/\* (second lock: )?(.*) \*\/$/gm;
+const DECLARED = /^#define (\w+) 1 \/\* (?:(second lock|assumed): )?(.*) \*\/$/gm;
 
 export function guards(): Guard[] {
   const text = readFileSync(join(MODELS, 'guards.pml'), 'utf8');
-  return [...text.matchAll(DECLARED)].map(([, name = '', second, what = '']) => ({ name, what, secondLock: second !== undefined }));
+  return [...text.matchAll(DECLARED)].map(([, name = '', kind, what = '']) => ({
+    name,
+    what,
+    kind: kind === 'second lock' || kind === 'assumed' ? kind : 'guard',
+  }));
 }
 
 /** What is tried with every test: one fault, one false time-out, two leaders. */
@@ -27,6 +31,7 @@ const ONE_FAULT: Bounds = { ...STILL, faults: 1 };
 
 /** The smallest world in which each guard is known to be missed; of all others it is that with one false time-out. */
 const MISSED_IN: Readonly<Record<string, Bounds>> = {
+  ABORT_IS_ONE_STEP: { ...ONE_TIMEOUT, wishes: 1 },
   CLOSED_AT_SOURCE: { ...STILL, duplicates: 1 },
   COMMIT_FLAG: { ...STILL, wishes: 1 },
   DURABLE_MEMORY: USUAL,
@@ -61,7 +66,7 @@ export interface Removal {
 
 /** Takes one guard away and looks for what breaks, where it is known to, else in ever larger worlds. */
 export async function remove(guard: Guard): Promise<Removal> {
-  const known = guard.secondLock ? undefined : (MISSED_IN[guard.name] ?? ONE_TIMEOUT);
+  const known = guard.kind === 'second lock' ? undefined : (MISSED_IN[guard.name] ?? ONE_TIMEOUT);
   const worlds = known === undefined ? LADDER : [known, ...LADDER.filter((bounds) => bounds !== known)];
   for (const bounds of worlds) {
     const { error, states, steps } = await check({ bounds, without: [guard.name] });

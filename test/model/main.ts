@@ -10,7 +10,7 @@ const USAGE = `usage: npm run model -- [--leaders N] [--migrations N] [--faults 
 Tries every order of events within the bounds (default: ${boundsText(USUAL)}).
 --guards takes each guard away in turn and shows what breaks.
 guards:
-${guards().map(({ name, what, secondLock }) => `  ${name.padEnd(26)} ${secondLock ? 'second lock: ' : ''}${what}`).join('\n')}
+${guards().map(({ name, what, kind }) => `  ${name.padEnd(26)} ${kind === 'guard' ? '' : `${kind}: `}${what}`).join('\n')}
 `;
 
 const { values } = parseArgs({
@@ -66,7 +66,7 @@ function tell(bounds: Bounds, outcome: Outcome): void {
 }
 
 async function showGuards(): Promise<number> {
-  const chosen = guards().filter(({ name, secondLock }) => (values.without === undefined ? !secondLock : name === values.without));
+  const chosen = guards().filter(({ name, kind }) => (values.without === undefined ? kind === 'guard' : name === values.without));
   if (chosen.length === 0) refuse(`--without: got ${String(values.without)}, want one of the guards`);
   let kept = 0;
   print('| without the guard | breaks | found after states | within |');

@@ -64,8 +64,13 @@ proctype Host(byte h) {
   /* -- forgotten-preparations.ts: a note of an earlier life; the record names another migration, or none -- */
   :: atomic { up[h] && earlier[h] && IS_OVER(armed[h]) && !(node == h && epoch == epoch_of[armed[h]]) ->
        raise_floor(h, epoch_of[armed[h]]); armed_closed[h] = 1; earlier[h] = 0 }
+  /* -- assign.ts of the Scheduler, renew: the node gave up what the record entitles it to, so it gets the right anew -- */
+  :: atomic { up[h] && !OPEN && node == h && epoch <= floor[h] ->
+       last_epoch = (floor[h] > last_epoch -> floor[h] : last_epoch) + 1; epoch = last_epoch; printf("* host %d gets placement epoch %d\n", h, epoch) }
+  /* -- vm-step.ts, takeOver: the same copy under the epoch of the record -- */
+  :: atomic { up[h] && !OPEN && node == h && !OPEN_NOTE(h) && domain[h] == RUNS && copy[h] < epoch && copy[h] > floor[h] -> copy[h] = epoch }
   /* -- a stop that its user asked for, once no migration is open: the leader tells the node of the record -- */
-  :: atomic { stopped && up[h] && domain[h] == RUNS && node == h && !OPEN ->
+  :: atomic { stopped && up[h] && domain[h] == RUNS && node == h && !OPEN && copy[h] > floor[h] ->
        forget_closed(h);
        if :: !OPEN_NOTE(h) -> vanishes(h) :: else fi }
   /* -- a host that was off comes back: joining is one transaction -- */

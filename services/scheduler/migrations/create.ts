@@ -10,20 +10,18 @@ import {
 import { invalidField, LockstepError } from '../../core/errors/catalogue.js';
 import { MIGRATION_PRIORITY } from '../../core/migration/priority.js';
 import { isTerminal } from '../../core/migration/transitions.js';
-import { migrationCodec, type Stored } from '../../core/records/codec.js';
+import { migrationCodec } from '../../core/records/codec.js';
 import { keys } from '../../core/records/keys.js';
 import type { TxnOp } from '../../platform/store/store.js';
-import { LostTransaction, readEntry } from '../../membership/ledger.js';
-import { sleep } from '../../platform/clock/clock.js';
+import { LostTransaction } from '../../membership/ledger.js';
 import { checkTarget, chooseNode } from '../nodes/choose.js';
 import { checkRequestId, earlierResult, noteRequest } from '../../membership/requests.js';
+import { writeUntilKnown } from '../settled-write.js';
 import type { Leading } from '../term.js';
 import { findVm } from '../vms/find.js';
 import { withStatus } from '../vms/status.js';
 
 const MOST_OPEN = 1_000;
-const WRITE_TRIES = 3;
-const WRITE_AGAIN_MS = 500;
 const MIGRATIONS = { prefix: keys.migrations, codec: migrationCodec };
 
 /** Queues a move, with a priority of its own where it is no person's. Everything that can be known to forbid it is refused here, and again by the agents. */
@@ -54,40 +52,18 @@ async function write(leading: Leading, request: CreateMigrationRequest, migratio
     ...noteRequest(request.requestId, keys.migration(migration.id)),
   ];
   try {
-    const stored = await writeUntilKnown(leading, ops, migration);
+    const stored = await writeUntilKnown(leading, ops, {
+      key: keys.migration(migration.id),
+      codec: migrationCodec,
+      record: migration,
+      isOurs: () => true,
+    });
     leading.migrations.put(migration.id, stored);
     return stored.record;
   } catch (error) {
     const repeated = error instanceof LostTransaction ? await earlierResult(leading.env, request.requestId, MIGRATIONS) : undefined;
     if (repeated === undefined) throw error;
     return repeated;
-  }
-}
-
-/**
- * A write whose outcome nobody told may happen late, when its room was given to somebody else (INV-6). So it is repeated
- * until it is known: only one of them can go through. Yields the record as it is then: it may have been opened meanwhile.
- */
-export async function writeUntilKnown(
-  { env, term, ledger }: Pick<Leading, 'env' | 'term' | 'ledger'>,
-  ops: readonly TxnOp[],
-  migration: Migration,
-): Promise<Stored<Migration>> {
-  let unknown: LockstepError | undefined;
-  for (let tries = 1; ; tries += 1) {
-    try {
-      const index = await ledger.write(ops);
-      return { record: { ...migration, etag: index.toString() }, index };
-    } catch (error) {
-      if (error instanceof LockstepError && error.reason === 'OUTCOME_UNKNOWN') unknown ??= error;
-      if (unknown === undefined) throw error;
-      const written =
-        error instanceof LostTransaction ? await readEntry(env, keys.migration(migration.id)).catch(() => undefined) : undefined;
-      if (written !== undefined) return { record: migrationCodec.decode(written.value, written.index), index: written.index };
-      if (tries === WRITE_TRIES || term.ended.aborted) throw unknown;
-      // Where the term ends meanwhile, the next try is told so at once.
-      await sleep(env.clock, WRITE_AGAIN_MS, term.ended).catch(() => undefined);
-    }
   }
 }
 

@@ -6,8 +6,9 @@ import { subjects } from '../../membership/events.js';
 import type { Logger } from '../../platform/log/log.js';
 import { retryLost } from '../../membership/ledger.js';
 import { decide } from '../nodes/choose.js';
+import { withRoom } from '../settled-write.js';
 import type { Leading } from '../term.js';
-import { writeVm } from '../vms/lifecycle.js';
+import { placeVm } from '../vms/lifecycle.js';
 import { waitForTarget } from './no-target.js';
 import { proofOf, type Proof } from './proof.js';
 import type { StorageLocks } from './storage-locks.js';
@@ -33,19 +34,16 @@ export async function rehome(leading: Leading, vmId: string, locks: StorageLocks
     // Asked again when they are.
     if (!locks.areReleased(stored.record, proof, decision.node)) return;
     const epoch = placement.lastEpoch + 1n;
-    const change: Partial<Vm> = {
+    const change = {
       placement: { ...placement, node: decision.node, epoch, lastEpoch: epoch },
       ...(staysOff(desired, spec) ? stoppedFor(leading, proof, stored.record) : {}),
     };
     const message = toldBy(stored.record, proof, decision.node, change.desired ?? stored.record.desired);
     const told = leading.events.step({ severity: EventSeverity.WARNING, reason: 'VM_RECOVERED', message, subject: subjects.vm(vmId) });
-    leading.rehoming.set(vmId, decision.node);
-    try {
+    await withRoom(leading, vmId, decision.node, async () => {
       await leading.env.points('scheduler/recovery/placing');
-      await writeVm(leading, stored, change, [proof.holds, told]);
-    } finally {
-      leading.rehoming.delete(vmId);
-    }
+      await placeVm(leading, stored, change, [proof.holds, told]);
+    });
     await leading.env.points('scheduler/recovery/placed');
     log.ok(message, { vm: vmId, fenceActionId: proof.fenceActionId });
   });

@@ -5,9 +5,10 @@ import type { Stored } from '../../core/records/codec.js';
 import { subjects } from '../../membership/events.js';
 import type { Logger } from '../../platform/log/log.js';
 import { decide } from '../nodes/choose.js';
+import { withRoom } from '../settled-write.js';
 import type { Leading } from '../term.js';
 import { leftAlone } from '../vms/left-alone.js';
-import { leaveNode, writeVm } from '../vms/lifecycle.js';
+import { leaveNode, placeVm, writeVm } from '../vms/lifecycle.js';
 import { waitForTarget } from './no-target.js';
 
 const RECHECK_EVERY_MS = 5_000;
@@ -112,10 +113,12 @@ export class Relocations {
       placement: { ...placement, node: decision.node, epoch, lastEpoch: epoch },
       trouble: this.troubleOf({ relocations: relocations + 1, nodes: avoid, ...failed }),
     };
-    await leaveNode(this.leading, record, async () => {
-      await this.leading.env.points('scheduler/relocation/left');
-      await writeVm(this.leading, stored, change, [told]);
-    });
+    await withRoom(this.leading, record.id, decision.node, () =>
+      leaveNode(this.leading, record, async () => {
+        await this.leading.env.points('scheduler/relocation/left');
+        await placeVm(this.leading, stored, change, [told]);
+      }),
+    );
     this.stopWaiting(record.id);
     this.log.warn(message, { vm: record.id });
   }

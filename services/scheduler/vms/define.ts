@@ -8,6 +8,7 @@ import { keys } from '../../core/records/keys.js';
 import type { TxnOp } from '../../platform/store/store.js';
 import { LostTransaction, readEntry } from '../../membership/ledger.js';
 import { chooseNode, checkNamedNode } from '../nodes/choose.js';
+import { writeUntilKnown } from '../settled-write.js';
 import type { Leading } from '../term.js';
 import { checkRequestId, earlierResult, noteRequest } from '../../membership/requests.js';
 
@@ -59,14 +60,16 @@ export function placed(vm: Vm, epoch: bigint): Vm {
 
 /** Writes a VM's record and its unique name. Fails with LostTransaction where either was taken meanwhile. */
 export async function writeNewVm(leading: Leading, vm: Vm, holds: readonly TxnOp[]): Promise<Vm> {
-  const index = await leading.ledger.write([
+  const ops: TxnOp[] = [
     { op: 'cas', key: keys.vmName(vm.name), value: vm.id, index: NO_INDEX },
     { op: 'cas', key: keys.vm(vm.id), value: vmCodec.encode(vm), index: NO_INDEX },
     ...holds,
-  ]);
-  const record = { ...vm, etag: index.toString() };
-  leading.vms.put(vm.id, { record, index });
-  return record;
+  ];
+  const isOurs = ({ name, requestId, createTime }: Vm): boolean =>
+    name === vm.name && requestId === vm.requestId && createTime?.getTime() === vm.createTime?.getTime();
+  const stored = await writeUntilKnown(leading, ops, { key: keys.vm(vm.id), codec: vmCodec, record: vm, isOurs });
+  leading.vms.put(vm.id, stored);
+  return stored.record;
 }
 
 /** The record as it would be. Reads only. */

@@ -10,6 +10,7 @@ import type { MigrationQueue } from '../migrations/queue.js';
 import { durationOf } from '../../core/duration.js';
 import { shutdownLimitMs } from '../../core/shutdown-limit.js';
 import { checkNamedNode } from '../nodes/choose.js';
+import { writeUntilKnown } from '../settled-write.js';
 import type { Leading } from '../term.js';
 import { findVm } from './find.js';
 import { withStatus } from './status.js';
@@ -167,10 +168,29 @@ export async function writeVm(
   /** What the change rests on beside the record. */
   holds: readonly TxnOp[] = [],
 ): Promise<Vm> {
-  const next: Vm = { ...stored.record, ...change, updateTime: leading.env.clock.wallTime() };
-  const ops = [{ op: 'cas', key: keys.vm(next.id), value: vmCodec.encode(next), index: stored.index }] as const;
-  const index = await leading.ledger.write([...holds, ...ops]);
+  const { next, ops } = changed(leading, stored, change, holds);
+  const index = await leading.ledger.write(ops);
   const record = { ...next, etag: index.toString() };
   leading.vms.put(next.id, { record, index });
   return record;
+}
+
+/** As `writeVm`, for what gives a VM to another node, whose room it takes (INV-6). */
+export async function placeVm(
+  leading: Leading,
+  stored: Stored<Vm>,
+  change: Partial<Vm> & Pick<Required<Vm>, 'placement'>,
+  holds: readonly TxnOp[],
+): Promise<Vm> {
+  const { next, ops } = changed(leading, stored, change, holds);
+  // Each placement has an epoch of its own.
+  const isOurs = ({ placement }: Vm): boolean => placement !== undefined && placement.epoch === change.placement?.epoch;
+  const written = await writeUntilKnown(leading, ops, { key: keys.vm(next.id), codec: vmCodec, record: next, isOurs });
+  leading.vms.put(next.id, written);
+  return written.record;
+}
+
+function changed(leading: Leading, { record, index }: Stored<Vm>, change: Partial<Vm>, holds: readonly TxnOp[]): { next: Vm; ops: TxnOp[] } {
+  const next: Vm = { ...record, ...change, updateTime: leading.env.clock.wallTime() };
+  return { next, ops: [...holds, { op: 'cas', key: keys.vm(next.id), value: vmCodec.encode(next), index }] };
 }
