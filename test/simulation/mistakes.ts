@@ -120,8 +120,8 @@ export const MISTAKES: Readonly<Record<string, Mutation | readonly Mutation[]>> 
   },
   'starts elsewhere before the old node gave up': {
     file: 'scheduler/vms/lifecycle.js',
-    find: 'await leaveNode(leading, record);',
-    replace: 'void 0;',
+    find: 'await leaveNode(leading, record, begin)',
+    replace: 'await begin()',
   },
   'writes without checking its session': {
     file: 'membership/ledger.js',
