@@ -110,4 +110,34 @@ export const FOUND = {
       replace: 'throw error;',
     },
   },
+  'own-opening': {
+    what: 'a move whose creation was known late was closed over its own opening, and its VM stayed locked',
+    commit: 'dc99c81',
+    undo: {
+      file: 'scheduler/settled-write.js',
+      find: 'return { record: found, index: entry.index };',
+      replace: 'return { record, index: entry.index };',
+    },
+  },
+  'note-of-the-undefined': {
+    what: 'a host that came back kept the copy of an undefined VM for the note of a move that was over',
+    commit: 'd36ec85',
+    undo: { file: 'node-agent/assign.js', find: "await closeNotes(parts, vmId, '');", replace: '' },
+  },
+  'not-told-again': {
+    what: 'a node gave a VM up for a relocation that was not written, and nobody told it again to run it',
+    commit: 'fa280f2',
+    undo: { file: 'scheduler/vms/lifecycle.js', find: 'leading.toTellAgain.add(vm.id);', replace: '' },
+  },
+  'unsettled-definition': {
+    what: 'a definition with an unknown outcome freed its room, and a move was promised the same',
+    commit: '857e022',
+    undo: {
+      file: 'scheduler/vms/define.js',
+      find: 'await writeUntilKnown(leading, ops, {',
+      replace:
+        'await (async (own) => { const index = await leading.ledger.write(ops); ' +
+        'return { record: { ...own.record, etag: index.toString() }, index }; })({',
+    },
+  },
 } as const satisfies Readonly<Record<string, Found>>;
