@@ -79,6 +79,7 @@ export async function remove(guard: Guard): Promise<Removal> {
 export function invariantOf(error: string): string {
   const kinds: [string, string][] = [
     ['stale', 'INV-8: older memory runs'],
+    ['epoch>floor', 'INV-2: a restart under an epoch that was given up'],
     ['floor', 'INV-3: a restart without proof'],
     ['<=1)', 'INV-1: two copies run'],
     ['invalid end state', 'INV-5: something is stuck'],

@@ -37,6 +37,7 @@ inline fence(h) {
 inline place_cold() {
   if :: FRESH_EPOCH_WHEN_COLD -> last_epoch++ :: else fi;
   epoch = last_epoch;
+  if :: node != C -> assert(epoch > floor[node]) :: else fi;    /* INV-2: it can start where it shall */
   printf("* leader %d: the VM shall start anew on host %d with placement epoch %d\n", e, node, epoch);
   if
   :: node == C && !stopped -> domain[C] = RUNS; copy[C] = epoch; stale[A] = 1; stale[B] = 1; INV_1
