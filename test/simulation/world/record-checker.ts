@@ -191,11 +191,13 @@ export class RecordChecker {
     if (isNew) this.#promised(migration);
   }
 
-  /** INV-6: what is placed on a node or on its way there fits it. */
-  #promised({ id, vmId, targetNode }: Migration): void {
+  /** INV-6: what is placed on a node or on its way there fits it. A person who names a node may define what does not fit there. */
+  #promised({ id, vmId, targetNode, createTime: decidedAt }: Migration): void {
     const capacity = this.outside.memoryBytes(targetNode);
     if (capacity === undefined) return;
-    const on = new Set([...this.vms.values()].filter(({ placement }) => placement?.node === targetNode).map((vm) => vm.id));
+    const isKnown = ({ createTime }: Vm): boolean => createTime === undefined || decidedAt === undefined || createTime <= decidedAt;
+    const there = [...this.vms.values()].filter((vm) => vm.placement?.node === targetNode && isKnown(vm));
+    const on = new Set(there.map((vm) => vm.id));
     // From STARTING on the placement says where the VM is to be, and its room at the source is kept as the way back.
     for (const open of this.open()) {
       const kept = open.state === MigrationState.STARTING ? open.sourceNode : open.targetNode;
