@@ -108,11 +108,15 @@ export const MISTAKES: Readonly<Record<string, Mutation | readonly Mutation[]>> 
       replace: 'const refusal = undefined;',
     },
   ],
-  'starts a VM although a migration is open': {
-    file: 'node-agent/vm-step.js',
-    find: 'if (notes.outgoing !== undefined || notes.armed?.closed === false) {',
-    replace: 'if (false) {',
-  },
+  // By its own note, and by the record.
+  'starts a VM although a migration is open': [
+    {
+      file: 'node-agent/vm-step.js',
+      find: 'if (notes.outgoing !== undefined || notes.armed?.closed === false) {',
+      replace: 'if (false) {',
+    },
+    { file: 'node-agent/reconcile.js', find: "return placement.migrationId === ''", replace: 'return true' },
+  ],
   'reads placements from a stale server': {
     file: 'node-agent/joining.js',
     find: "const CONSISTENT = { consistency: 'consistent' };",
