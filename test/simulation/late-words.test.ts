@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { LeaderRole, MigrationMode, MigrationState, VmDesired } from '@lockstep/sdk/v1';
+import type { LockstepError } from '@lockstep/services/core/errors/catalogue.js';
 import { beforeEach, expect, it } from 'vitest';
 import { Desk } from './world/desk.js';
 
@@ -79,4 +80,22 @@ it('a guest may move on although its node was not told yet that the move which b
   expect(movesOn()).toBe(MigrationState.SUCCEEDED);
   await desk.rest();
   expect(desk.cluster.guests.runningOn(vm)).toEqual(['n3']);
+});
+
+it('a move that was called off can be asked for again at once, before its node has told that it is over', async () => {
+  const vm = await desk.running('mine', 'n1', { memoryMib: 4_096, simulated: 'resident="4GiB"' });
+  const stateOf = await move(vm, 'n2');
+  await desk.see('memory goes over', () => stateOf() === MigrationState.TRANSFERRING);
+  await desk.pass(200);
+  slowly(true);
+  const open = desk.cluster.records.open()[0];
+  await desk.ask((api) => api.cancelMigration({ id: open?.id ?? '' }));
+  const again = async (): Promise<string> =>
+    await desk.ask((api) => api.createMigration({ vm, targetNode: 'n2' })).then(() => 'taken', (error: unknown) => (error as LockstepError).reason);
+  let answer = await again();
+  for (let tries = 0; answer === 'VM_LOCKED' && tries < 200; tries += 1) answer = await again();
+  expect(answer).toBe('taken');
+  slowly(false);
+  await desk.rest();
+  expect(desk.cluster.guests.runningOn(vm)).toEqual(['n2']);
 });

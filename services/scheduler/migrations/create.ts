@@ -22,6 +22,7 @@ import { findVm } from '../vms/find.js';
 import { withStatus } from '../vms/status.js';
 
 const MOST_OPEN = 1_000;
+const MOVES_LIVE: readonly VmState[] = [VmState.RUNNING, VmState.PAUSED, VmState.MIGRATING];
 const MIGRATIONS = { prefix: keys.migrations, codec: migrationCodec };
 
 /** Queues a move, with a priority of its own where it is no person's. Everything that can be known to forbid it is refused here, and again by the agents. */
@@ -84,7 +85,8 @@ function plan(leading: Leading, request: CreateMigrationRequest): Migration {
   if (status?.reason === 'NODE_UNREACHABLE' || status?.reason === 'HOST_OFF') {
     throw new LockstepError('NODE_UNREACHABLE', status.detail, { node: source, vm: vm.name });
   }
-  const live = status?.state === VmState.RUNNING || status?.state === VmState.PAUSED;
+  // No migration of it is open: a node that says MIGRATING has not told yet that the last one is over.
+  const live = status !== undefined && MOVES_LIVE.includes(status.state);
   if (!live && mode !== MigrationMode.SHUTDOWN) {
     const message = `${vm.name} does not run, so there is nothing to move live; by shutdown (--shutdown) it moves as it is`;
     throw new LockstepError('VM_NOT_RUNNING', message, { vm: vm.name });
