@@ -75,6 +75,8 @@ describe('a leadership', () => {
     await closing;
 
     expect(a.terms[0]?.ended.aborted).toBe(true);
+    // Whoever is still being served is told so in words of the API.
+    expect(a.terms[0]?.ended.reason).toMatchObject({ reason: 'STOPPING' });
     expect(a.leadership.leader().kind).not.toBe('self');
     expect(b.leadership.leader()).toMatchObject({ kind: 'self', epoch: 2n });
     await close(b.leadership);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { LeaderRole, type Leader } from '@lockstep/sdk/v1';
-import type { LockstepError } from '../core/errors/catalogue.js';
+import { LockstepError } from '../core/errors/catalogue.js';
 import { leaderCodec } from '../core/records/codec.js';
 import { keys } from '../core/records/keys.js';
 import { sleep, withDeadline } from '../platform/clock/clock.js';
@@ -153,7 +153,7 @@ class Candidate implements Leadership {
   }
 
   async close(): Promise<void> {
-    this.#closing.abort(new Error('this replica is closing'));
+    this.#closing.abort(new LockstepError('STOPPING', 'this replica is closing'));
     await this.#done;
   }
 
