@@ -15,9 +15,11 @@ import { replaced, tryNow } from './attempts.js';
 /** So many attempts a record keeps; of the others only what switched power. */
 const MOST_ATTEMPTS = 60;
 
-/** The action is over: there is nothing to be written any more. */
-export class ActionEnded extends Error {
-  override readonly name = 'ActionEnded';
+/** The action is over: there is nothing to be written any more. Whoever asked for it finds at the next try what came of it. */
+export class ActionEnded extends LockstepError {
+  constructor(message: string) {
+    super('STORE_CONFLICT', message);
+  }
 }
 
 /** Who asks for a fence action, and why. */

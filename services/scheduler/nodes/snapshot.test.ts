@@ -48,6 +48,10 @@ describe('the room of a VM that moves from h1 to h2', () => {
     expect(countsOn(state, { node: 'h1', locked: true })).toEqual(['h1', 'h2']);
   });
 
+  it('is kept at the source when the VM is known at the target already, and the move is still known to shut it down', () => {
+    expect(countsOn(SHUTTING_DOWN, { node: 'h2', locked: true })).toEqual(['h1', 'h2']);
+  });
+
   it('is promised at the source when the move was undone and the VM is still known at the target', () => {
     expect(countsOn(ABORTED, { node: 'h2', locked: true })).toEqual(['h1', 'h2']);
   });

@@ -70,14 +70,14 @@ function beingDefined({ defining, vms }: Leading): Vm[] {
 
 /**
  * What is on its way to which node. Records of moves and of VMs are followed apart, so a move may be known to have gone on,
- * or to be over, while the VM is still known where it was: then its room counts where it may be.
+ * or to be over, while the VM is still known where it was, or the other way round: then its room counts where it may be.
  */
 export function moves(leading: Pick<Leading, 'migrations' | 'vms' | 'creating' | 'rehoming'>): { vmId: string; target: string }[] {
   const known = leading.migrations.all().flatMap(({ record: { id, vmId, state, sourceNode, targetNode } }) => {
     const isOver = isTerminal(state);
     if (isOver && leading.vms.get(vmId)?.record.placement?.migrationId !== id) return [];
     // One by shutdown keeps its room at the source as the way back.
-    const keepsSource = isOver || state === MigrationState.STARTING;
+    const keepsSource = isOver || state === MigrationState.SHUTTING_DOWN || state === MigrationState.STARTING;
     return (keepsSource ? [targetNode, sourceNode] : [targetNode]).map((target) => ({ vmId, target }));
   });
   const beingWritten = [...leading.creating, ...leading.rehoming].map(([vmId, target]) => ({ vmId, target }));
