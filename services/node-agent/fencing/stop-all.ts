@@ -10,8 +10,8 @@ const LOOK_EVERY_MS = 500;
 
 /**
  * Stops every VM of the cluster on this host: asks each to shut down, forces those that have not after `graceMs`, and
- * answers with those whose vCPUs run still. Domains that are not the cluster's are left alone. Fails with HYPERVISOR_DOWN
- * or HYPERVISOR_REFUSED where nobody can tell what runs.
+ * answers with those whose vCPUs run still. Domains that are not the cluster's are left alone. Where the
+ * hypervisor does not tell what runs it fails with the reason for that, such as HYPERVISOR_DOWN or DEADLINE.
  */
 export async function stopAllVms({ env, stopped }: AgentParts, graceMs: number): Promise<string[]> {
   const running = async (): Promise<Domain[]> => {

@@ -291,12 +291,7 @@ describe('an abort', () => {
   });
 
   it('that comes late, of a migration that is closed, leaves the guest that stands for the next one', async () => {
-    await leader.prepareTarget(b, await leader.prepareSource(a));
-    await leader.abort(b, TARGET);
-    await leader.abort(a, SOURCE);
-    leader.migrationId = 'second';
-    leader.targetEpoch = 3n;
-    const cookie = endCookie(await leader.transfer(a, await leader.prepareTarget(b, await leader.prepareSource(a))));
+    const cookie = await transferAfterAbort();
     // While its job stands the hypervisor would refuse to resume it; the job does not outlive the hypervisor's daemon.
     a.host.killDaemon();
     a.host.startDaemon();
@@ -340,12 +335,7 @@ describe('giving up', () => {
   });
 
   it('of a migration that is closed leaves the next one alone, at either end', async () => {
-    await leader.prepareTarget(b, await leader.prepareSource(a));
-    await leader.abort(b, TARGET);
-    await leader.abort(a, SOURCE);
-    leader.migrationId = 'second';
-    leader.targetEpoch = 3n;
-    const cookie = endCookie(await leader.transfer(a, await leader.prepareTarget(b, await leader.prepareSource(a))));
+    const cookie = await transferAfterAbort();
 
     for (const late of [a, b]) {
       await expect(leader.giveUp(late, 2n, MIGRATION)).rejects.toMatchObject({ reason: 'VM_LOCKED' });
@@ -355,3 +345,13 @@ describe('giving up', () => {
     expect(bed.runningOn()).toEqual(['b']);
   });
 });
+
+/** A migration is undone, and of a second one all memory was sent. Returns what its Commit(target) takes. */
+async function transferAfterAbort(): Promise<Uint8Array> {
+  await leader.prepareTarget(b, await leader.prepareSource(a));
+  await leader.abort(b, TARGET);
+  await leader.abort(a, SOURCE);
+  leader.migrationId = 'second';
+  leader.targetEpoch = 3n;
+  return endCookie(await leader.transfer(a, await leader.prepareTarget(b, await leader.prepareSource(a))));
+}

@@ -183,8 +183,9 @@ export async function placeVm(
   holds: readonly TxnOp[],
 ): Promise<Vm> {
   const { next, ops } = changed(leading, stored, change, holds);
-  // Each placement has an epoch of its own.
-  const isOurs = ({ placement }: Vm): boolean => placement !== undefined && placement.epoch === change.placement?.epoch;
+  // The node may have got its own placement anew meanwhile, under the same epoch.
+  const isOurs = ({ placement }: Vm): boolean =>
+    placement !== undefined && placement.epoch === change.placement?.epoch && placement.node === change.placement.node;
   const written = await writeUntilKnown(leading, ops, { key: keys.vm(next.id), codec: vmCodec, record: next, isOurs });
   leading.vms.put(next.id, written);
   return written.record;

@@ -58,7 +58,7 @@ function statusOf(leading: Leading, vm: Vm): VmStatus {
   return { ...base, state: VmState.STARTING, ...leading.elsewhere.get(vm.id) };
 }
 
-/** Why a VM that shall run does not, where nobody starts it: it is left to its owner, may run elsewhere, or its node goes down or is not ready. */
+/** Why a VM that shall run is not started: it is left to its owner, may run elsewhere, or its node goes down or is not ready. */
 function heldUp(leading: Leading, { id, desired }: Vm, { name, record, report }: NodeView, { state, reason }: VmStatus): Partial<VmStatus> {
   const stands = state === VmState.STOPPED || state === VmState.CRASHED;
   if (desired !== VmDesired.RUNNING || !stands || reason !== '') return {};
