@@ -79,6 +79,23 @@ describe('what a VM shall be', () => {
     await expect(leader.apply(a, 1n)).rejects.toMatchObject({ reason: 'STALE_PLACEMENT' });
   });
 
+  it('is not undone by a stop of an earlier placement that comes late, while nothing is defined yet', async () => {
+    let full = true;
+    const b = await bed.node('b', {
+      hypervisor: (real) =>
+        overriding(real, {
+          define: (xml, limit) =>
+            full ? Promise.reject(new HypervisorError('failed', 'no space left on device')) : real.define(xml, limit),
+        }),
+    });
+    await bed.record({ node: 'b', epoch: 2n });
+    await leader.apply(b, 2n);
+    await expect(leader.stop(b, 1n, { limitS: 0 })).rejects.toMatchObject({ reason: 'STALE_PLACEMENT' });
+    full = false;
+    await bed.clock.advance(20_000);
+    expect(bed.runningOn()).toEqual(['b']);
+  });
+
   it('waits while the hypervisor is down, and holds as soon as it is back', async () => {
     a.host.killDaemon();
     await leader.apply(a, 1n);

@@ -174,6 +174,7 @@ export class VmOrders {
     const domain = await findCopy(env.hypervisor, vmId);
     if (domain !== undefined && !isAtMost(domain, placementEpoch)) throw stale(order, domain);
     const { assignment } = memory.notes(vmId);
+    if (assignment !== undefined && assignment.placementEpoch > placementEpoch) throw overtaken(order, assignment.placementEpoch);
     const size = { memoryBytes: domain?.maxMemoryBytes ?? 0n, vcpus: domain?.vcpus ?? 0 };
     const epoch = domain?.placementEpoch ?? placementEpoch;
     await memory.change(vmId, {
@@ -242,6 +243,12 @@ function sizeOf({ xml }: Wish, domain: Domain | undefined): { memoryBytes: bigin
 export function givenUp({ vmId, placementEpoch }: OrderedVm, floor: bigint): LockstepError {
   const message = `placement epoch ${String(placementEpoch)} was given up here (floor ${String(floor)})`;
   return new LockstepError('STALE_PLACEMENT', message, { vm: vmId, got: String(placementEpoch), floor: String(floor) });
+}
+
+/** The sender of a stop may have gone on meanwhile to a later placement, which may not be defined yet. */
+function overtaken({ vmId, placementEpoch }: OrderedVm, assigned: bigint): LockstepError {
+  const message = `placement epoch ${String(assigned)} was told since, the order is about ${String(placementEpoch)}`;
+  return new LockstepError('STALE_PLACEMENT', message, { vm: vmId, got: String(placementEpoch), want: String(assigned) });
 }
 
 export function stale({ vmId, placementEpoch }: OrderedVm, domain: Domain): LockstepError {
