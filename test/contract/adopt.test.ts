@@ -138,6 +138,8 @@ describe('a domain that nobody manages', () => {
     const { vm } = await lockstep.scheduler.adoptVm({ vmId: id, node: 'n3' });
     await byHand('n3').define(`<domain type='kvm'><name>${name}</name><uuid>${id}</uuid><memory unit='MiB'>64</memory></domain>`, LIMIT);
     await expect.poll(async () => (await lockstep.scheduler.getVm({ vm: id })).vm?.status?.reason, { timeout: 20_000 }).toBe('DOMAIN_NOT_OURS');
+    const move = lockstep.scheduler.createMigration({ vm: id, mode: MigrationMode.SHUTDOWN });
+    expect((await refusal(move)).reason).toBe('DOMAIN_NOT_OURS');
     await lockstep.scheduler.adoptVm({ vmId: id, node: 'n3' });
     expect(await epochs('n3', id)).toEqual([vm?.placement?.epoch, vm?.placement?.epoch]);
     await expect.poll(async () => (await lockstep.scheduler.getVm({ vm: id })).vm?.status?.reason, { timeout: 20_000 }).toBe('');

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Migration, MigrationMode, MigrationState } from '@lockstep/sdk/v1';
 import { describe, expect, it } from 'vitest';
+import type { Hypervisor } from '@lockstep/services/platform/hypervisor/hypervisor.js';
 import { Cluster, DESK } from './world/cluster.js';
 import { Life } from './world/life.js';
 import type { Process } from './world/machine.js';
@@ -16,14 +17,16 @@ const VM = '5b1f3c1e-0000-4000-8000-00000000000a';
 interface Scene {
   cluster: Cluster;
   reached: string[];
-  /** Asks for the move, lets everything come to rest, and tells how the move ended. */
-  moved: () => Promise<Migration>;
+  /** Asks for the move, lets everything come to rest but for what is named, and tells how the move ended. */
+  moved: (but?: readonly string[]) => Promise<Migration>;
 }
 
 /** Long enough that a host that is gone is noticed meanwhile. */
 const SLOW =
   `<metadata><lockstep:vm xmlns:lockstep='https://lockstep.dev/xmlns/domain/1'>` +
   `<lockstep:simulated shutdown-ms='12000'/></lockstep:vm></metadata>`;
+
+const domainXml = `<domain type='kvm'><name>cold</name><uuid>${VM}</uuid><memory unit='GiB'>1</memory><vcpu>1</vcpu>${SLOW}</domain>`;
 
 /** Two hosts, two Schedulers, and a guest that runs on n1. */
 async function scene(strike: (process: Process, point: string, cluster: Cluster) => void): Promise<Scene> {
@@ -39,7 +42,6 @@ async function scene(strike: (process: Process, point: string, cluster: Cluster)
   };
   cluster.start();
   await clock.advance(10_000);
-  const domainXml = `<domain type='kvm'><name>cold</name><uuid>${VM}</uuid><memory unit='GiB'>1</memory><vcpu>1</vcpu>${SLOW}</domain>`;
   await until(api.defineVm({ node: 'n1', start: true, spec: { domainXml, shutdownLimit: { seconds: 20n, nanos: 0 } } }));
   await clock.advance(10_000);
   expect(cluster.guests.runningOn(VM)).toEqual(['n1']);
@@ -51,15 +53,15 @@ async function scene(strike: (process: Process, point: string, cluster: Cluster)
   return {
     cluster,
     reached,
-    moved: async () => {
+    moved: async (but = []) => {
       const { migration } = await until(api.createMigration({ vm: VM, targetNode: 'n2', mode: MigrationMode.SHUTDOWN }));
       const rest = new RestChecker(cluster);
       let unrest = ['not looked yet'];
-      for (let passed = 0; unrest.length > 0 && passed < REST_LIMIT_MS; passed += 2_000) {
+      for (let passed = 0; unrest.join() !== but.join() && passed < REST_LIMIT_MS; passed += 2_000) {
         await clock.advance(2_000);
         unrest = cluster.agents.every(({ powered }) => powered) ? await until(rest.unrest()) : ['a host is off'];
       }
-      expect(unrest).toEqual([]);
+      expect(unrest).toEqual(but);
       expect(cluster.violations.first).toBeUndefined();
       return Migration.create(cluster.records.migrations.get(migration?.id ?? ''));
     },
@@ -120,6 +122,16 @@ describe('a move by shutdown', () => {
     expect(cluster.guests.runningOn(VM)).toEqual(['n1']);
   });
 
+  it('leaves a guest alone that is not the cluster\'s any more', async () => {
+    const { cluster, moved } = await scene((_process, point, { agents }) => {
+      if (point === 'scheduler/journal/shutting-down') void byHandAnew(agents[0]?.host.hypervisor());
+    });
+    const ended = await moved(['cold on n1 has epoch undefined, its record 1']);
+    expect(ended).toMatchObject({ state: MigrationState.FAILED, reason: 'DOMAIN_NOT_OURS' });
+    expect(ended.detail).toContain('it stays on n1 as it is');
+    expect(cluster.guests.runningOn(VM)).toEqual(['n1']);
+  });
+
   it('waits for a target that went away once it may have been told, and says so meanwhile', async () => {
     let waited: string | undefined;
     const { cluster, moved } = await scene((_process, point, { agents, clock, records }) => {
@@ -136,6 +148,15 @@ describe('a move by shutdown', () => {
     expect(cluster.guests.runningOn(VM)).toEqual(['n2']);
   });
 });
+
+/** Somebody defines the VM's domain anew, without a placement epoch, and starts it. */
+async function byHandAnew(hypervisor: Hypervisor | undefined): Promise<void> {
+  const limit = { deadlineMs: 1_000 };
+  await hypervisor?.destroy(VM, limit);
+  await hypervisor?.undefine(VM, limit);
+  await hypervisor?.define(domainXml, limit);
+  await hypervisor?.start(VM, limit);
+}
 
 function bootLater({ agents, clock }: Cluster): void {
   clock.after(2 * AWAY_MS, () => {

@@ -85,6 +85,10 @@ function plan(leading: Leading, request: CreateMigrationRequest): Migration {
   if (status?.reason === 'NODE_UNREACHABLE' || status?.reason === 'HOST_OFF') {
     throw new LockstepError('NODE_UNREACHABLE', status.detail, { node: source, vm: vm.name });
   }
+  if (status?.state === VmState.UNMANAGED) {
+    const message = `the domain of ${vm.name} on ${source} carries no placement epoch; it is moved once it has been adopted (again)`;
+    throw new LockstepError('DOMAIN_NOT_OURS', message, { vm: vm.name, node: source });
+  }
   // No migration of it is open: a node that says MIGRATING has not told yet that the last one is over.
   const live = status !== undefined && MOVES_LIVE.includes(status.state);
   if (!live && mode !== MigrationMode.SHUTDOWN) {

@@ -10,11 +10,12 @@ import {
 } from '@lockstep/sdk/v1';
 import { durationOf } from '../../core/duration.js';
 import { LockstepError } from '../../core/errors/catalogue.js';
+import { isTerminal } from '../../core/migration/transitions.js';
 import { shutdownLimitMs } from '../../core/shutdown-limit.js';
 import { Cancelled } from '../../platform/clock/clock.js';
 import { obstacleOf } from '../nodes/obstacle.js';
 import type { Proof } from '../recovery/proof.js';
-import type { Attempt } from './attempt.js';
+import { causeOf, type Attempt } from './attempt.js';
 import type { JournalChange, OpenMigration } from './journal.js';
 import { homeAfter, NO_OUTCOME, queuedFor, unlocked } from './lockstep.js';
 import { HostOff, StartFailed, untilItHolds, waitsFor } from './shutdown-start.js';
@@ -39,6 +40,7 @@ export async function runShutdownMove(attempt: Attempt): Promise<void> {
 export async function continueShutdownMove(attempt: Attempt): Promise<void> {
   try {
     if (attempt.open().migration.record.state === MigrationState.SHUTTING_DOWN) await leaveSource(attempt);
+    if (isTerminal(attempt.open().migration.record.state)) return;
     if (placedAt(attempt.open()) === TARGET) await startOnTarget(attempt);
     else await startAgainOnSource(attempt);
   } catch (error) {
@@ -97,23 +99,39 @@ async function leaveSource(attempt: Attempt): Promise<void> {
     await leaveDeadSource(attempt, off);
     return;
   }
-  await attempt.step(
-    MigrationStep.STOP_SOURCE,
-    SOURCE,
-    async () => {
-      const { client, header } = attempt.agent(SOURCE);
-      const limitMs = shutdownLimitMs(attempt.open().vm.record.spec);
-      return await client.stopVm(
-        { header, order: attempt.order(SOURCE), shutdownLimit: durationOf(limitMs) },
-        { deadlineMs: limitMs + STOP_GRACE_MS, signal: term.ended },
-      );
-    },
-    ({ forced }) => (forced ? 'did not shut down within its limit and was forced' : 'it stands and was given up'),
-  );
+  try {
+    await attempt.step(
+      MigrationStep.STOP_SOURCE,
+      SOURCE,
+      async () => {
+        const { client, header } = attempt.agent(SOURCE);
+        const limitMs = shutdownLimitMs(attempt.open().vm.record.spec);
+        return await client.stopVm(
+          { header, order: attempt.order(SOURCE), shutdownLimit: durationOf(limitMs) },
+          { deadlineMs: limitMs + STOP_GRACE_MS, signal: term.ended },
+        );
+      },
+      ({ forced }) => (forced ? 'did not shut down within its limit and was forced' : 'it stands and was given up'),
+    );
+  } catch (error) {
+    const cause = causeOf(error);
+    if (cause.reason !== 'DOMAIN_NOT_OURS') throw error;
+    await leaveAsItIs(attempt, cause);
+    return;
+  }
   // Nobody has told the target anything yet, so a target that went away meanwhile need not give up first.
   const obstacle = obstacleAtTarget(attempt);
   if (obstacle === undefined) await rehome(attempt, TARGET);
   else await rehome(attempt, SOURCE, { why: { reason: 'NODE_NOT_READY', detail: obstacle } });
+}
+
+/** What stands there is not the cluster's, so nothing was done to it and nothing will be: a person has to adopt it first. */
+async function leaveAsItIs(attempt: Attempt, { reason, detail }: { reason: string; detail: string }): Promise<void> {
+  await close(attempt, ({ migration: { record }, vm }) => ({
+    migration: { state: MigrationState.FAILED, reason, detail: `it stays on ${record.sourceNode} as it is: ${detail}` },
+    vm: unlocked(vm.record.placement),
+  }));
+  attempt.log.error(attempt.open().migration.record.detail);
 }
 
 /** The guest is gone with its host, so the target gets it, if it takes VMs; otherwise the recovery finds it a node. */
