@@ -58,8 +58,8 @@ export class VmOrders {
     const wish = wishOf({ vmId, desired, placementEpoch, spec, from: 'order' });
     const size = sizeOf(wish, domain);
     const same = assignment?.desired === desired && assignment.placementEpoch === placementEpoch;
-    // A wish for the very copy that came by a migration, from outside of it: the migration is over.
-    if (armed?.closed === false && armed.placementEpoch === placementEpoch && migrationId === '') {
+    // A wish for the very copy that came by a migration, or for a later placement, from outside of it: the migration is over.
+    if (armed?.closed === false && armed.placementEpoch <= placementEpoch && migrationId === '') {
       if (domain === undefined || isIncoming(domain)) this.#refuseWhileMoving(vmId);
       await this.parts.memory.closeArmed(vmId, armed.migrationId);
       this.roles.target.forget(vmId);

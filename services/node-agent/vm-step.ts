@@ -3,6 +3,7 @@ import { VmDesired } from '@lockstep/sdk/v1';
 import type { Reason } from '../core/errors/catalogue.js';
 import type { Domain } from '../platform/hypervisor/hypervisor.js';
 import { isActive } from './domain-states.js';
+import { isIncoming } from './facts.js';
 import type { VmNotes } from './memory-document.js';
 
 /** What a VM shall be here, as far as a step needs it. */
@@ -76,7 +77,7 @@ export function nextStep(input: StepInput): Step {
   const superseded = supersededCopy(input);
   if (superseded !== undefined) return superseded;
   const given = domain?.placementEpoch !== undefined && domain.placementEpoch <= notes.floor;
-  if (domain !== undefined && given) return leftOver(domain);
+  if (domain !== undefined && given && !isWantedAgain(domain, input)) return leftOver(domain);
   if (wish === undefined || wish.desired === VmDesired.UNMANAGED) return REST;
   if (wish.placementEpoch <= notes.floor) {
     return { do: 'held', reason: 'STALE_PLACEMENT', detail: `placement epoch ${String(wish.placementEpoch)} was given up` };
@@ -99,6 +100,15 @@ function supersededCopy({ domain, supersededBy }: StepInput): Step | undefined {
 function leftOver(domain: Domain): Step {
   if (!isActive(domain.state)) return { do: 'undefine' };
   return { do: 'held', reason: 'STALE_PLACEMENT', detail: 'a copy is here whose placement epoch was given up' };
+}
+
+/**
+ * A Finish that libvirtd still had in hand may be executed while Abort gives its copy up, and then that copy is the VM.
+ * The right to run it comes back with a placement that is above the floor.
+ */
+function isWantedAgain(domain: Domain, { wish, notes }: StepInput): boolean {
+  if (!isActive(domain.state) || isIncoming(domain)) return false;
+  return wish !== undefined && wish.from !== 'memory' && wish.placementEpoch > notes.floor;
 }
 
 function notOfThisWish(domain: Domain, wish: Wish): Step | undefined {

@@ -79,6 +79,12 @@
 #ifndef COMMIT_FLAG
 #define COMMIT_FLAG 1 /* no cancel once Commit(target) is being sent (attempt.ts) */
 #endif
+#ifndef HIGHER_EPOCH_CLOSES
+#define HIGHER_EPOCH_CLOSES 1 /* told to run a placement that is later than a note's, the agent knows that its migration is over (vm-orders.ts) */
+#endif
+#ifndef FLOORED_COPY_TAKEN_OVER
+#define FLOORED_COPY_TAKEN_OVER 1 /* a copy that runs although it was given up is taken over by a later placement here (vm-step.ts) */
+#endif
 
 /* Second locks: the code has them, and whatever they would stop is stopped by a guard above, within every bound that was
    tried. README.md says by which. They can be taken away like the guards. */
@@ -90,9 +96,4 @@
 #endif
 #ifndef QUESTIONS_IN_QUEUE
 #define QUESTIONS_IN_QUEUE 1 /* second lock: facts are told in the VM's turn, not while Finish is being executed (vm-queues.ts) */
-#endif
-
-/* Where the model takes for granted what the code does not do. */
-#ifndef ABORT_IS_ONE_STEP
-#define ABORT_IS_ONE_STEP 1 /* assumed: no Finish is executed between the floor of Abort(target) and what it destroys (target.ts) */
 #endif

@@ -223,7 +223,7 @@ inline abort_target(h, e, g) {
     if
     :: if :: domain[h] != NONE && copy[h] <= epoch_of[g] -> destroyed(h, g) :: else fi;
        close_armed(h, g); target_fact(h, g, r)
-    :: !ABORT_IS_ONE_STEP && finish_alone[h] && complete[h] && domain[h] == INCOMING ->
+    :: finish_alone[h] && complete[h] && domain[h] == INCOMING ->
        printf("* host %d: libvirtd executes the Finish that it still has in hand, in the middle of Abort\n", h);
        runs_on(h); finish_runs[h] = 0; finish_alone[h] = 0; r = REFUSED
     :: DIES_HERE(h)

@@ -22,6 +22,8 @@ inline qemu_dies(h) {
   vanishes(h)
 }
 
+/* The record entitles to the very copy that came by the migration of the note, or to one after it. */
+#define LATER_THAN_NOTE(h) (epoch == epoch_of[armed[h]] || (HIGHER_EPOCH_CLOSES && epoch > epoch_of[armed[h]]))
 #define NO_NOTE_HERE(h) (!NO_START_WHILE_OPEN || !OPEN_NOTE(h))
 
 /* An agent that has nothing to forget and is not being asked anything may die as well: nobody would notice. */
@@ -59,7 +61,7 @@ proctype Host(byte h) {
        want[h] = 0 }
   /* -- vm-orders.ts, apply: told to run the very copy that came by a migration, the agent knows that it is over. Where it
         ended meanwhile its definition tells the same, as Finish leaves one. -- */
-  :: atomic { up[h] && armed[h] != 0 && !armed_closed[h] && !OPEN && node == h && epoch == epoch_of[armed[h]] && epoch > floor[h] &&
+  :: atomic { up[h] && armed[h] != 0 && !armed_closed[h] && !OPEN && node == h && LATER_THAN_NOTE(h) && epoch > floor[h] &&
        domain[h] != INCOMING -> armed_closed[h] = 1; earlier[h] = 0; prepared[h] = 0 }
   /* -- forgotten-preparations.ts: a note of an earlier life; the record names another migration, or none -- */
   :: atomic { up[h] && earlier[h] && IS_OVER(armed[h]) && !(node == h && epoch == epoch_of[armed[h]]) ->
@@ -68,7 +70,7 @@ proctype Host(byte h) {
   :: atomic { up[h] && !OPEN && node == h && epoch <= floor[h] ->
        last_epoch = (floor[h] > last_epoch -> floor[h] : last_epoch) + 1; epoch = last_epoch; printf("* host %d gets placement epoch %d\n", h, epoch) }
   /* -- vm-step.ts, takeOver: the same copy under the epoch of the record -- */
-  :: atomic { up[h] && !OPEN && node == h && !OPEN_NOTE(h) && domain[h] == RUNS && copy[h] < epoch && copy[h] > floor[h] -> copy[h] = epoch }
+  :: atomic { up[h] && !OPEN && node == h && !OPEN_NOTE(h) && domain[h] == RUNS && copy[h] < epoch && (FLOORED_COPY_TAKEN_OVER && epoch > floor[h] || copy[h] > floor[h]) -> copy[h] = epoch }
   /* -- a stop that its user asked for, once no migration is open: the leader tells the node of the record -- */
   :: atomic { stopped && up[h] && domain[h] == RUNS && node == h && !OPEN && copy[h] > floor[h] ->
        forget_closed(h);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { MigrationRole, SourceFact, TargetFact } from '@lockstep/sdk/v1';
-import { HypervisorError } from '../../platform/hypervisor/hypervisor.js';
+import { HypervisorError, type IncomingMigration } from '../../platform/hypervisor/hypervisor.js';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { withPlacementEpoch } from '../../core/domain-xml/epoch.js';
 import { domainXml, overriding, TestBed, VM, type TestNode } from '../test-bed.js';
@@ -305,6 +305,38 @@ describe('an abort', () => {
     leader.migrationId = 'second';
     await leader.commit(b, TARGET, cookie);
     expect(bed.runningOn()).toEqual(['b']);
+  });
+
+  it('that a Finish comes into leaves the guest running, and the next placement here takes it over', async () => {
+    let incoming: IncomingMigration | undefined;
+    let cookie: Uint8Array = Buffer.alloc(0);
+    await b.kill();
+    await b.restart({
+      hypervisor: (real) =>
+        overriding(real, { openIncoming: async (uuid, limit) => (incoming = await real.openIncoming(uuid, limit)) }),
+      points: async (point) => {
+        if (point === 'agent/abort-target/floored') await incoming?.finish({ cookie }, { deadlineMs: 5_000 });
+      },
+    });
+    await bed.clock.advance(2_000);
+    const vote = await leader.prepareTarget(b, await leader.prepareSource(a));
+    cookie = endCookie(await leader.transfer(a, vote));
+    await expect(leader.abort(b, TARGET)).rejects.toMatchObject({ reason: 'VM_RUNNING' });
+    expect(await leader.seize(b, TARGET)).toMatchObject({ targetFact: TargetFact.RUNNING, floor: 2n });
+    await leader.commit(a, SOURCE);
+    const boot = b.host.guest(VM)?.memory().boot;
+
+    await expect(leader.apply(b, 2n)).rejects.toMatchObject({ reason: 'STALE_PLACEMENT' });
+    await leader.apply(b, 3n);
+    await bed.clock.advance(5_000);
+    expect(await leader.seize(b, TARGET)).toMatchObject({ running: true, placementEpoch: 3n, armedMigrationId: '' });
+    expect(b.host.guest(VM)?.memory().boot).toBe(boot);
+    b.host.crashGuest(VM);
+    await bed.record({ node: 'b', epoch: 3n });
+    await bed.clock.advance(60_000);
+    expect(bed.runningOn()).toEqual(['b']);
+    await leader.stop(b, 3n);
+    expect(bed.runningOn()).toEqual([]);
   });
 
   it('leaves a guest paused that its user had paused', async () => {
