@@ -99,6 +99,7 @@ describe('a leadership', () => {
 
     expect(b.leadership.leader()).toMatchObject({ kind: 'self', epoch: 2n });
     expect(endedAtMs).toBeLessThan(clock.nowMs());
+    expect(first?.ended.reason).toMatchObject({ reason: 'NOT_LEADER' });
     expect(a.leadership.leader().kind).not.toBe('self');
 
     if (first === undefined) throw new Error('no first term');

@@ -44,7 +44,7 @@ export interface Term {
   readonly leaderEpoch: bigint;
   readonly session: string;
   readonly lockKey: string;
-  /** Aborts at the moment nothing may be done in this term's name any more; the reason says why. */
+  /** Aborts at the moment nothing may be done in this term's name any more; the reason is a LockstepError and says why. */
   readonly ended: AbortSignal;
   /** When the renewal that last succeeded was sent, by this process's clock: the store answered later than that. */
   renewedAtMs(): number;
@@ -227,7 +227,7 @@ class Candidate implements Leadership {
       ended.abort(reason);
     };
     const onLost = (): void => {
-      end(lease.lost.reason);
+      end(leadsNoMore(lease.lost.reason));
     };
     const onClosing = (): void => {
       end(this.#closing.signal.reason);
@@ -241,7 +241,7 @@ class Candidate implements Leadership {
       overtaken: (heard) => {
         if (heard <= leaderEpoch) return;
         if (heard > this.#heardEpoch) this.#heardEpoch = heard;
-        end(new Error(`an agent knows of leader epoch ${String(heard)}`));
+        end(leadsNoMore(new Error(`an agent knows of leader epoch ${String(heard)}`)));
       },
     };
 
@@ -256,7 +256,7 @@ class Candidate implements Leadership {
     } finally {
       lease.lost.removeEventListener('abort', onLost);
       this.#closing.signal.removeEventListener('abort', onClosing);
-      end(new Error('the leader stopped leading'));
+      end(leadsNoMore(new Error('the leader stopped leading')));
       await this.#release(lease);
     }
   }
@@ -307,6 +307,12 @@ class Candidate implements Leadership {
       this.#wakeCampaign = () => undefined;
     }
   }
+}
+
+/** Whoever is still being served when a term ends is told so in words of the API. */
+function leadsNoMore(why: unknown): LockstepError {
+  const message = why instanceof Error ? why.message : String(why);
+  return new LockstepError('NOT_LEADER', `this replica leads no more: ${message}`, {}, { cause: why });
 }
 
 function aborted(signal: AbortSignal): Promise<void> {
