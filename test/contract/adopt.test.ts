@@ -133,6 +133,23 @@ describe('a domain that nobody manages', () => {
     expect(second?.etag).toBe(first?.etag);
   });
 
+  it('is left to its owner until it carries its epoch, and taken over by asking again', async () => {
+    const { id } = await domain('n2', { start: true });
+    cluster.hosts.get('n2')?.setDiskFull(true);
+    try {
+      expect((await refusal(lockstep.scheduler.adoptVm({ vmId: id, node: 'n2' }))).reason).toBe('HYPERVISOR_FAILED');
+      expect((await lockstep.scheduler.getVm({ vm: id })).vm).toMatchObject({ desired: VmDesired.UNMANAGED, placement: { node: 'n2' } });
+      const elsewhere = lockstep.scheduler.createMigration({ vm: id, mode: MigrationMode.SHUTDOWN });
+      expect((await refusal(elsewhere)).reason).toBe('DOMAIN_NOT_OURS');
+    } finally {
+      cluster.hosts.get('n2')?.setDiskFull(false);
+    }
+    const { vm } = await lockstep.scheduler.adoptVm({ vmId: id, node: 'n2' });
+    expect(vm?.desired).toBe(VmDesired.RUNNING);
+    expect(await epochs('n2', id)).toEqual([vm?.placement?.epoch, vm?.placement?.epoch]);
+    expect(mesh.runsOn(id)).toEqual(['n2']);
+  });
+
   it('whose epoch was lost by a person who defined it anew is adopted again under the epoch on record', async () => {
     const { id, name } = await domain('n3');
     const { vm } = await lockstep.scheduler.adoptVm({ vmId: id, node: 'n3' });

@@ -12,10 +12,12 @@ import {
 import { parseDomainXml } from '../../core/domain-xml/parse.js';
 import { invalidField, LockstepError } from '../../core/errors/catalogue.js';
 import { subjects } from '../../membership/events.js';
-import { LostTransaction } from '../../membership/ledger.js';
+import { LostTransaction, retryLost } from '../../membership/ledger.js';
 import { openMigrationOf } from '../migrations/create.js';
 import { checkNamedNode } from '../nodes/choose.js';
 import type { Leading } from '../term.js';
+import { findVm } from './find.js';
+import { writeVm } from './lifecycle.js';
 import { idTaken, lastEpochOf, placed, refuseTaken, sizeOf, taken, writeNewVm } from './define.js';
 
 const AGENT_DEADLINE_MS = 30_000;
@@ -27,9 +29,9 @@ export interface Adopted {
 }
 
 /**
- * Takes a domain that nobody manages under the cluster's care, as it is. Its record is written first and its placement
- * epoch into the domain afterwards: a crash in between leaves a VM that waits to be adopted again, and never a domain
- * with an epoch that nobody drew.
+ * Takes a domain that nobody manages under the cluster's care, as it is. Its record is written first, as of a VM that is
+ * left to its owner, then its placement epoch into the domain, and then what it shall be: a crash in between leaves a VM
+ * that waits to be adopted again, never a domain with an epoch that nobody drew, nor one without that is started elsewhere.
  */
 export async function adoptVm(leading: Leading, { vmId, node, validateOnly }: AdoptVmRequest): Promise<Adopted> {
   checkNamedNode(leading, node, 'node');
@@ -45,16 +47,16 @@ export async function adoptVm(leading: Leading, { vmId, node, validateOnly }: Ad
   const { liveObstacles } = look.answer;
   if (validateOnly) return { vm, liveObstacles };
   try {
-    const record = await writeNewVm(leading, vm, [...holds, told(leading, vm)]);
+    const record = await writeNewVm(leading, { ...vm, desired: VmDesired.UNMANAGED }, holds);
     await order(leading, record, node, false);
-    return { vm: record, liveObstacles };
+    return { vm: await takeUnderCare(leading, record, vm.desired), liveObstacles };
   } catch (error) {
     if (error instanceof LostTransaction) taken(vm, error);
     throw error;
   }
 }
 
-/** The record is there: what is left is to write its epoch into the domain, where that was interrupted or is lost. */
+/** The record is there: what is left is what was interrupted, or its epoch that the domain has lost. */
 async function adoptAgain(leading: Leading, vm: Vm, node: string, validateOnly: boolean): Promise<Adopted> {
   const at = vm.placement?.node ?? '';
   if (at !== node) throw idTaken(vm, `a VM of this cluster, on ${at}`);
@@ -62,8 +64,18 @@ async function adoptAgain(leading: Leading, vm: Vm, node: string, validateOnly: 
   if (migration !== undefined) {
     throw new LockstepError('VM_LOCKED', `${vm.name} is being moved`, { vm: vm.name, migration: migration.id });
   }
-  const { liveObstacles } = await order(leading, vm, node, validateOnly);
-  return { vm, liveObstacles };
+  const answer = await order(leading, vm, node, validateOnly);
+  const { liveObstacles } = answer;
+  return { vm: validateOnly ? vm : await takeUnderCare(leading, vm, desiredOf(answer)), liveObstacles };
+}
+
+/** The domain carries its placement epoch: from here on the cluster sees to it that it goes on as it was. */
+async function takeUnderCare(leading: Leading, { id }: Vm, desired: VmDesired): Promise<Vm> {
+  return await retryLost(leading.env, async () => {
+    const stored = findVm(leading, id);
+    if (stored.record.desired !== VmDesired.UNMANAGED) return stored.record;
+    return await writeVm(leading, stored, { desired }, [told(leading, { ...stored.record, desired })]);
+  });
 }
 
 /** A domain on the node, by its UUID or name, as its agent last reported it. */
@@ -116,15 +128,20 @@ async function order(
 }
 
 /** What it does now is what it shall do. */
-function recordOf({ env }: Leading, { vm, domainXml }: NodeAgentServiceAdoptVmResponse, node: string): Vm {
+function desiredOf({ vm }: NodeAgentServiceAdoptVmResponse): VmDesired {
+  const state = vm?.status?.state;
+  return state === VmState.RUNNING || state === VmState.PAUSED ? VmDesired.RUNNING : VmDesired.STOPPED;
+}
+
+function recordOf({ env }: Leading, answer: NodeAgentServiceAdoptVmResponse, node: string): Vm {
+  const { vm, domainXml } = answer;
   const parsed = parseDomainXml(domainXml);
-  const state = vm?.status?.state ?? VmState.UNSPECIFIED;
   const now = env.clock.wallTime();
   return {
     id: vm?.vmId ?? '',
     name: parsed.name,
     spec: VmSpec.create({ domainXml, ...sizeOf(parsed) }),
-    desired: state === VmState.RUNNING || state === VmState.PAUSED ? VmDesired.RUNNING : VmDesired.STOPPED,
+    desired: desiredOf(answer),
     homeNode: node,
     placement: undefined,
     status: undefined,
