@@ -117,11 +117,18 @@ export const MISTAKES: Readonly<Record<string, Mutation | readonly Mutation[]>> 
     },
     { file: 'node-agent/reconcile.js', find: "return placement.migrationId === ''", replace: 'return true' },
   ],
-  'reads placements from a stale server': {
-    file: 'node-agent/joining.js',
-    find: "const CONSISTENT = { consistency: 'consistent' };",
-    replace: "const CONSISTENT = { consistency: 'stale' };",
-  },
+  'reads placements from a stale server': [
+    {
+      file: 'node-agent/joining.js',
+      find: "const CONSISTENT = { consistency: 'consistent' };",
+      replace: "const CONSISTENT = { consistency: 'stale' };",
+    },
+    {
+      file: 'node-agent/reconcile.js',
+      find: "store.get(keys.vm(vmId), { consistency: 'consistent'",
+      replace: "store.get(keys.vm(vmId), { consistency: 'stale'",
+    },
+  ],
   'starts elsewhere before the old node gave up': {
     file: 'scheduler/vms/lifecycle.js',
     find: 'await leaveNode(leading, record, begin)',

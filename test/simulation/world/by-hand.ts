@@ -53,11 +53,11 @@ export class ByHand {
     for (const [uuid, { host, name: node }] of [...this.#own]) {
       const hypervisor = host.hypervisor();
       const isOnRecord = this.cluster.records.vms.has(uuid);
-      if (!isOnRecord) {
+      const left = await hypervisor.find(uuid, CALL);
+      if (!isOnRecord && left !== undefined) {
         await hypervisor.destroy(uuid, CALL).catch(() => undefined);
         await hypervisor.undefine(uuid, CALL);
       }
-      const left = await hypervisor.find(uuid, CALL);
       if (isOnRecord && left !== undefined && left.placementEpoch === undefined) {
         await this.#desk.scheduler(`adopt what is left on ${node}`, (api) => api.adoptVm({ vmId: uuid, node }));
       }
@@ -155,9 +155,10 @@ export class ByHand {
     const uuid = this.#chance.random.uuid();
     const name = `own${String((this.#made += 1))}`;
     const hypervisor = agent.host.hypervisor();
+    // It may have been defined although nobody said so.
+    this.#own.set(uuid, agent);
     try {
       await hypervisor.define(ownXml(uuid, name), CALL);
-      this.#own.set(uuid, agent);
       if (this.#chance.hit(0.8)) await hypervisor.start(uuid, CALL);
     } catch {
       return;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { DriverOp, StoreDriver } from '@lockstep/services/platform/store/driver.js';
 import type { EmbeddedStore } from '@lockstep/services/platform/store/embedded.js';
-import { StoreError, type Listing, type TxnResult } from '@lockstep/services/platform/store/store.js';
+import { StoreError, type Consistency, type Entry, type Listing, type TxnResult } from '@lockstep/services/platform/store/store.js';
 import type { Chance } from './chance.js';
 import type { Life } from './life.js';
 import type { Network } from './network.js';
@@ -15,7 +15,7 @@ export interface StoreIllness {
   down: boolean;
   /** A write's outcome is not told, whether it happened or not; some happen late. */
   unknown: number;
-  /** Reads that may be stale repeat an earlier answer. */
+  /** Reads that may be stale repeat an earlier answer; above zero, those that any server may answer are of minutes ago. */
   stale: number;
   /** Blocking queries answer although nothing changed. */
   early: number;
@@ -24,6 +24,8 @@ export interface StoreIllness {
 export const SOUND: StoreIllness = { down: false, unknown: 0, stale: 0, early: 0 };
 
 const LATE_MOST_MS = 8_000;
+/** How far a server falls behind that lost its leader and still answers. */
+const LAG_MOST_MS = 180_000;
 const NO_SIGNAL = new AbortController().signal;
 
 /** The store's server, its illness, and what those who check see of it. */
@@ -33,7 +35,10 @@ export class StoreSite {
   readonly failing = new Map<string, 'all' | 'writes'>();
   /** Sessions by the site that made them, as far as they have not ended by themselves. */
   readonly sessions = new Map<string, string[]>();
+  /** Earlier answers, by what was asked for. */
   readonly #stale = new Map<string, Listing>();
+  /** What a server has that hears of nothing until `untilMs`. */
+  #behind: { state: Listing; untilMs: number } | undefined;
   /** Whether a machine has power; told by the cluster. */
   isPowered: (site: string) => boolean = () => true;
 
@@ -48,12 +53,17 @@ export class StoreSite {
   driver(life: Life): StoreDriver {
     const base = this.embedded.driver(life.site);
     return {
-      get: (key, options) => this.#read(life, () => base.get(key, options)),
+      get: (key, options) =>
+        this.#read(life, async () => {
+          const entry = await base.get(key, options);
+          const seen = this.#asSeen(options.consistency, key, { entries: entry === undefined ? [] : [entry], index: 0n });
+          return seen.entries.find((each) => each.key === key);
+        }),
       list: (prefix, { wait, ...options }) =>
         this.#read(life, async () => {
           const early = wait === undefined || this.chance.hit(this.illness.early);
           const listing = await base.list(prefix, early ? options : { ...options, wait });
-          return options.consistency === 'consistent' ? listing : this.#perhapsStale(prefix, listing);
+          return this.#asSeen(options.consistency, prefix, listing);
         }),
       txn: (ops) => this.#write(life, () => this.#txn(base, life, ops)),
       createSession: (spec) =>
@@ -83,6 +93,7 @@ export class StoreSite {
   }
 
   async #txn(base: StoreDriver, life: Life, ops: readonly DriverOp[]): Promise<TxnResult> {
+    if (this.illness.stale > 0 && this.network.clock.nowMs() >= (this.#behind?.untilMs ?? 0)) await this.#fallBehind(base);
     const result = await base.txn(ops, NO_SIGNAL);
     if (result.outcome === 'committed') this.onCommit(life, ops);
     return result;
@@ -135,14 +146,25 @@ export class StoreSite {
     );
   }
 
-  #perhapsStale(prefix: string, listing: Listing): Listing {
-    const before = this.#stale.get(prefix);
+  async #fallBehind(base: StoreDriver): Promise<void> {
+    const untilMs = this.network.clock.nowMs() + this.chance.between(1, LAG_MOST_MS);
+    this.#behind = { state: await base.list('', { consistency: 'consistent', signal: NO_SIGNAL }), untilMs };
+  }
+
+  /** What is answered to one who asked this way, `now` being the truth. */
+  #asSeen(consistency: Consistency, asked: string, now: Listing): Listing {
+    if (consistency === 'consistent') return now;
+    if (consistency === 'stale' && this.illness.stale > 0 && this.#behind !== undefined) {
+      const { entries, index } = this.#behind.state;
+      return copyOf({ entries: entries.filter(({ key }) => key.startsWith(asked)), index });
+    }
+    const before = this.#stale.get(asked);
     if (before !== undefined && this.chance.hit(this.illness.stale)) return copyOf(before);
-    if (before === undefined || this.chance.hit(0.3)) this.#stale.set(prefix, copyOf(listing));
-    return listing;
+    if (before === undefined || this.chance.hit(0.3)) this.#stale.set(asked, copyOf(now));
+    return now;
   }
 }
 
 function copyOf({ entries, index }: Listing): Listing {
-  return { entries: entries.map((entry) => ({ ...entry })), index };
+  return { entries: entries.map((entry): Entry => ({ ...entry })), index };
 }
