@@ -96,6 +96,18 @@ describe('what a VM shall be', () => {
     expect(bed.runningOn()).toEqual(['b']);
   });
 
+  it('is not undone by a stop that comes after a later wish for the same placement to run', async () => {
+    await leader.apply(a, 1n, VmDesired.RUNNING, spec(), 1n);
+    await bed.clock.advance(2_000);
+    await leader.apply(a, 1n, VmDesired.RUNNING, spec(), 4n);
+    await expect(leader.stop(a, 1n, { limitS: 0, sequence: 3n })).rejects.toMatchObject({ reason: 'STALE_ORDER' });
+    expect(bed.runningOn()).toEqual(['a']);
+    await leader.apply(a, 1n, VmDesired.STOPPED, spec(), 6n);
+    // A wish to stop that was told meanwhile is no reason against being quick about it.
+    await leader.stop(a, 1n, { limitS: 0, sequence: 5n });
+    expect(bed.runningOn()).toEqual([]);
+  });
+
   it('waits while the hypervisor is down, and holds as soon as it is back', async () => {
     a.host.killDaemon();
     await leader.apply(a, 1n);

@@ -88,10 +88,10 @@ export function agentService(agent: ServiceParts): NodeAgentServiceImplementatio
       return { vm };
     },
 
-    async stopVm({ header, order, shutdownLimit }, { signal }) {
+    async stopVm({ header, order, shutdownLimit, sequence }, { signal }) {
       const vm = orderedVm(order, { epoch: true, migration: false });
       const speaker = await guard.order(header);
-      const { forced, vm: report } = await vmOrders.stop(vm, speaker, milliseconds(shutdownLimit, 0), signal);
+      const { forced, vm: report } = await vmOrders.stop(vm, speaker, { limitMs: milliseconds(shutdownLimit, 0), sequence }, signal);
       return { vm: report, forced };
     },
 

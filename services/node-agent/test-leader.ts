@@ -35,16 +35,19 @@ export class TestLeader {
     readonly epoch = bed.leaderEpoch,
   ) {}
 
-  async apply(node: TestNode, epoch: bigint, desired: VmDesired = VmDesired.RUNNING, vmSpec: VmSpec = spec()) {
+  async apply(node: TestNode, epoch: bigint, desired: VmDesired = VmDesired.RUNNING, vmSpec: VmSpec = spec(), sequence = 0n) {
     const order = { vmId: VM, placementEpoch: epoch, migrationId: '' };
-    const request = ApplyVmRequest.create({ header: await this.header(node), order, desired, spec: vmSpec });
+    const request = ApplyVmRequest.create({ header: await this.header(node), order, desired, spec: vmSpec, sequence });
     return this.within(Promise.resolve(node.service.applyVm(request, call())));
   }
 
-  async stop(node: TestNode, epoch: bigint, options: { limitS?: number; migrationId?: string } = {}) {
+  async stop(node: TestNode, epoch: bigint, options: { limitS?: number; migrationId?: string; sequence?: bigint } = {}) {
     const order = { vmId: VM, placementEpoch: epoch, migrationId: options.migrationId ?? '' };
     const shutdownLimit = { seconds: BigInt(options.limitS ?? 60), nanos: 0 };
-    const request = NodeAgentServiceStopVmRequest.create({ header: await this.header(node), order, shutdownLimit });
+    const request = NodeAgentServiceStopVmRequest.create({
+      ...{ header: await this.header(node), order, shutdownLimit },
+      sequence: options.sequence ?? 0n,
+    });
     return this.within(Promise.resolve(node.service.stopVm(request, call())));
   }
 

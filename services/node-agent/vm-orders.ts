@@ -23,13 +23,17 @@ import { DEFAULT_MAX_RESTART, wishOf } from './wishes.js';
 /** A forced stop takes a moment beyond the limit. */
 const STOP_GRACE_MS = 30_000;
 
-/** What a leader wants of a VM, and which of its wishes it is. */
-interface ToldWish {
-  desired: VmDesired;
-  spec: VmSpec | undefined;
+/** Which of its leader's wishes an order is. */
+interface Told {
   leaderEpoch: bigint;
   /** 0: not counted. */
   sequence: bigint;
+}
+
+/** What a leader wants of a VM. */
+interface ToldWish extends Told {
+  desired: VmDesired;
+  spec: VmSpec | undefined;
 }
 
 /** The orders on one VM outside of a migration's steps. Every method but `stop` runs in the VM's queue. */
@@ -69,19 +73,30 @@ export class VmOrders {
     }
     await this.parts.env.points('agent/apply/noted');
     this.reconciler.assign(vmId, wish);
-    if (told.sequence > 0n) this.#latest.sequences.set(vmId, told.sequence);
+    this.#heard(vmId, told);
     return this.report(vmId, domain);
   }
 
   /** Stops a copy with this placement epoch or a lower one; for a cold move that is giving it up, too. */
-  async stop(order: OrderedVm, speaker: Speaker, limitMs: number, signal: AbortSignal): Promise<{ vm: VmReport; forced: boolean }> {
+  async stop(
+    order: OrderedVm,
+    speaker: Speaker,
+    { limitMs, sequence }: { limitMs: number; sequence: bigint },
+    signal: AbortSignal,
+  ): Promise<{ vm: VmReport; forced: boolean }> {
     const { queues, guard } = this.parts;
     const inTurn = <T>(work: () => Promise<T>): Promise<T> =>
       queues.run(order.vmId, 'StopVm', () => {
         guard.stillHighest(speaker);
         return work();
       });
-    const domain = await inTurn(() => this.#beginStop(order, limitMs));
+    const domain = await inTurn(async () => {
+      const told = { leaderEpoch: speaker.epoch, sequence };
+      if (this.parts.memory.notes(order.vmId).assignment?.desired === VmDesired.RUNNING) this.#refuseOvertaken(order.vmId, told);
+      const found = await this.#beginStop(order, limitMs);
+      this.#heard(order.vmId, told);
+      return found;
+    });
     const worker = this.reconciler.worker(order.vmId);
     if (domain !== undefined && isActive(domain.state)) await this.#untilOff(order.vmId, limitMs + STOP_GRACE_MS, signal);
     const forced = worker.history.stopping?.forced ?? false;
@@ -209,15 +224,20 @@ export class VmOrders {
   }
 
   /** What its sender gave up on may be delivered after what it said next. */
-  #refuseOvertaken(vm: string, { leaderEpoch, sequence }: ToldWish): void {
+  #refuseOvertaken(vm: string, { leaderEpoch, sequence }: Told): void {
+    const latest = leaderEpoch === this.#latest.leaderEpoch ? (this.#latest.sequences.get(vm) ?? 0n) : 0n;
+    if (sequence === 0n || sequence >= latest) return;
+    const message = `a later wish was told since (${String(latest)}, this is ${String(sequence)})`;
+    throw new LockstepError('STALE_ORDER', message, { vm, got: String(sequence), want: `above ${String(latest)}` });
+  }
+
+  #heard(vm: string, { leaderEpoch, sequence }: Told): void {
     if (leaderEpoch !== this.#latest.leaderEpoch) {
       this.#latest.leaderEpoch = leaderEpoch;
       this.#latest.sequences.clear();
     }
     const latest = this.#latest.sequences.get(vm) ?? 0n;
-    if (sequence === 0n || sequence >= latest) return;
-    const message = `a later wish was told since (${String(latest)}, this is ${String(sequence)})`;
-    throw new LockstepError('STALE_ORDER', message, { vm, got: String(sequence), want: `above ${String(latest)}` });
+    if (sequence > latest) this.#latest.sequences.set(vm, sequence);
   }
 
   /** `but`: the migration whose own order it is. */

@@ -149,7 +149,7 @@ async function orderStop(leading: Leading, vm: Vm): Promise<void> {
   const { client, header } = leading.orders.agent(vm.placement.node);
   const order = { vmId: vm.id, placementEpoch: vm.placement.epoch, migrationId: '' };
   await client.stopVm(
-    { header, order, shutdownLimit: NOW },
+    { header, order, shutdownLimit: NOW, sequence: leading.orders.nextWish() },
     { deadlineMs: AGENT_DEADLINE_MS, signal: leading.term.ended },
   );
 }
