@@ -140,4 +140,32 @@ export const FOUND = {
         'return { record: { ...own.record, etag: index.toString() }, index }; })({',
     },
   },
+  'late-stop': {
+    what: 'a stop of an earlier placement that a connection delivered late undid the next start, where nothing was defined yet',
+    commit: '6b2088b',
+    undo: {
+      file: 'node-agent/vm-orders.js',
+      find: 'assignment !== undefined && assignment.placementEpoch > placementEpoch',
+      replace: 'false',
+    },
+  },
+  'half-adopted': {
+    what: 'a drain took a guest whose adoption was not finished for a VM that stands, and waited for it for ever',
+    commit: '2c474c2',
+    undo: { file: 'scheduler/migrations/create.js', find: 'status?.state === VmState.UNMANAGED', replace: 'false' },
+  },
+  'end-of-a-term': {
+    what: 'a test of the fencing that the loss of the lease cut short was INTERNAL to its caller',
+    commit: '94ad879',
+    undo: { file: 'membership/leadership.js', find: 'end(leadsNoMore(lease.lost.reason));', replace: 'end(lease.lost.reason);' },
+  },
+  'adopted-too-soon': {
+    what: 'a guest whose adoption was not finished was started elsewhere when its host died, and stayed on that host',
+    commit: '4f79c6b',
+    undo: {
+      file: 'scheduler/vms/adopt.js',
+      find: 'writeNewVm(leading, { ...vm, desired: VmDesired.UNMANAGED }, holds)',
+      replace: 'writeNewVm(leading, vm, holds)',
+    },
+  },
 } as const satisfies Readonly<Record<string, Found>>;
