@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { NodeAgentServiceGetNodeRequest, RemoveVmRequest, VmDesired, VmState, type VmReport } from '@lockstep/sdk/v1';
+import { NodeAgentServiceGetNodeRequest, VmDesired, VmState, type VmReport } from '@lockstep/sdk/v1';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { withPlacementEpoch } from '../core/domain-xml/epoch.js';
 import { HypervisorError, type Hypervisor } from '../platform/hypervisor/hypervisor.js';
@@ -79,7 +79,7 @@ describe('what a VM shall be', () => {
     await expect(leader.apply(a, 1n)).rejects.toMatchObject({ reason: 'STALE_PLACEMENT' });
   });
 
-  it('is not undone by a stop of an earlier placement that comes late, while nothing is defined yet', async () => {
+  it('is not undone by a stop or removal of an earlier placement that comes late, while nothing is defined yet', async () => {
     let full = true;
     const b = await bed.node('b', {
       hypervisor: (real) =>
@@ -91,6 +91,7 @@ describe('what a VM shall be', () => {
     await bed.record({ node: 'b', epoch: 2n });
     await leader.apply(b, 2n);
     await expect(leader.stop(b, 1n, { limitS: 0 })).rejects.toMatchObject({ reason: 'STALE_PLACEMENT' });
+    await expect(leader.remove(b, 1n)).rejects.toMatchObject({ reason: 'STALE_PLACEMENT' });
     full = false;
     await bed.clock.advance(20_000);
     expect(bed.runningOn()).toEqual(['b']);
@@ -389,11 +390,7 @@ describe('RemoveVm', () => {
   it('is refused while it runs, removes what stands, and may be repeated', async () => {
     await leader.apply(a, 1n);
     await bed.clock.advance(2_000);
-    const remove = async (): Promise<unknown> => {
-      const order = { vmId: VM, placementEpoch: 1n, migrationId: '' };
-      const request = RemoveVmRequest.create({ header: await bed.header(a), order });
-      return bed.run(Promise.resolve(a.service.removeVm(request, call())));
-    };
+    const remove = (): Promise<unknown> => leader.remove(a, 1n);
     await expect(remove()).rejects.toMatchObject({ reason: 'VM_RUNNING' });
     await leader.stop(a, 1n);
     await remove();

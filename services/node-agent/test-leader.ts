@@ -7,6 +7,7 @@ import {
   MigrationRole,
   NodeAgentServiceStopVmRequest,
   PrepareRequest,
+  RemoveVmRequest,
   SeizeRequest,
   TransferRequest,
   VmDesired,
@@ -49,6 +50,12 @@ export class TestLeader {
       sequence: options.sequence ?? 0n,
     });
     return this.within(Promise.resolve(node.service.stopVm(request, call())));
+  }
+
+  async remove(node: TestNode, epoch: bigint) {
+    const order = { vmId: VM, placementEpoch: epoch, migrationId: '' };
+    const request = RemoveVmRequest.create({ header: await this.header(node), order });
+    return this.within(Promise.resolve(node.service.removeVm(request, call())));
   }
 
   async prepareSource(node: TestNode): Promise<PrepareResponse> {

@@ -125,6 +125,7 @@ export class VmOrders {
   async remove(order: OrderedVm): Promise<void> {
     const { env, memory } = this.parts;
     this.#refuseWhileMoving(order.vmId);
+    this.#refuseOfEarlierPlacement(order);
     const domain = await findCopy(env.hypervisor, order.vmId);
     if (domain !== undefined) {
       if (!isAtMost(domain, order.placementEpoch)) throw stale(order, domain);
@@ -139,7 +140,7 @@ export class VmOrders {
   async giveUp(order: OrderedVm): Promise<VmFacts> {
     const { env, memory } = this.parts;
     const { vmId, placementEpoch } = order;
-    this.#refuseFromBefore(order);
+    this.#refuseFromEarlierMove(order);
     const domain = await findCopy(env.hypervisor, vmId);
     if (domain !== undefined && runsVcpus(domain.state)) throw runs(vmId);
     // What its user paused is given up by a migration alone, which knows where its memory is.
@@ -159,9 +160,8 @@ export class VmOrders {
     return facts;
   }
 
-  /** An order of a migration that is over may come while the next one is open: what stands here then is that one's. */
-  #refuseFromBefore({ vmId, migrationId, placementEpoch }: OrderedVm): void {
-    if (migrationId === '') return;
+  /** An order from before, or of a migration that is over, may come while the next one is open: what stands here then is that one's. */
+  #refuseFromEarlierMove({ vmId, migrationId, placementEpoch }: OrderedVm): void {
     const { outgoing, armed, closedMigrations } = this.parts.memory.notes(vmId);
     const leavesNow = outgoing !== undefined && outgoing.migrationId !== migrationId;
     const comesNow = armed?.closed === false && armed.placementEpoch > placementEpoch;
@@ -188,8 +188,8 @@ export class VmOrders {
     this.#refuseWhileMoving(vmId, migrationId);
     const domain = await findCopy(env.hypervisor, vmId);
     if (domain !== undefined && !isAtMost(domain, placementEpoch)) throw stale(order, domain);
+    this.#refuseOfEarlierPlacement(order);
     const { assignment } = memory.notes(vmId);
-    if (assignment !== undefined && assignment.placementEpoch > placementEpoch) throw overtaken(order, assignment.placementEpoch);
     const size = { memoryBytes: domain?.maxMemoryBytes ?? 0n, vcpus: domain?.vcpus ?? 0 };
     const epoch = domain?.placementEpoch ?? placementEpoch;
     await memory.change(vmId, {
@@ -231,6 +231,14 @@ export class VmOrders {
     throw new LockstepError('STALE_ORDER', message, { vm, got: String(sequence), want: `above ${String(latest)}` });
   }
 
+  /** Its sender has gone on meanwhile to a later placement here, which may not be defined yet. */
+  #refuseOfEarlierPlacement({ vmId, placementEpoch }: OrderedVm): void {
+    const told = this.parts.memory.notes(vmId).assignment?.placementEpoch;
+    if (told === undefined || told <= placementEpoch) return;
+    const message = `placement epoch ${String(told)} was told since, the order is about ${String(placementEpoch)}`;
+    throw new LockstepError('STALE_PLACEMENT', message, { vm: vmId, got: String(placementEpoch), want: String(told) });
+  }
+
   #heard(vm: string, { leaderEpoch, sequence }: Told): void {
     if (leaderEpoch !== this.#latest.leaderEpoch) {
       this.#latest.leaderEpoch = leaderEpoch;
@@ -263,12 +271,6 @@ function sizeOf({ xml }: Wish, domain: Domain | undefined): { memoryBytes: bigin
 export function givenUp({ vmId, placementEpoch }: OrderedVm, floor: bigint): LockstepError {
   const message = `placement epoch ${String(placementEpoch)} was given up here (floor ${String(floor)})`;
   return new LockstepError('STALE_PLACEMENT', message, { vm: vmId, got: String(placementEpoch), floor: String(floor) });
-}
-
-/** The sender of a stop may have gone on meanwhile to a later placement, which may not be defined yet. */
-function overtaken({ vmId, placementEpoch }: OrderedVm, assigned: bigint): LockstepError {
-  const message = `placement epoch ${String(assigned)} was told since, the order is about ${String(placementEpoch)}`;
-  return new LockstepError('STALE_PLACEMENT', message, { vm: vmId, got: String(placementEpoch), want: String(assigned) });
 }
 
 export function stale({ vmId, placementEpoch }: OrderedVm, domain: Domain): LockstepError {

@@ -145,8 +145,8 @@ export const FOUND = {
     commit: '6b2088b',
     undo: {
       file: 'node-agent/vm-orders.js',
-      find: 'assignment !== undefined && assignment.placementEpoch > placementEpoch',
-      replace: 'false',
+      find: 'if (told === undefined || told <= placementEpoch)',
+      replace: 'if (true)',
     },
   },
   'half-adopted': {
