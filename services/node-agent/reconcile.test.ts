@@ -97,6 +97,22 @@ describe('what a VM shall be', () => {
     expect(bed.runningOn()).toEqual(['b']);
   });
 
+  it('keeps the placement epoch that was told, whatever a stop finds defined', async () => {
+    await leader.apply(a, 1n);
+    await bed.clock.advance(2_000);
+    await leader.stop(a, 1n, { limitS: 0 });
+    await bed.record({ node: 'a', epoch: 1n }, { desired: VmDesired.STOPPED });
+    await a.kill();
+    await a.restart();
+    await bed.clock.advance(2_000);
+    a.host.setDiskFull(true);
+    await leader.apply(a, 2n, VmDesired.STOPPED);
+    await leader.stop(a, 2n, { limitS: 0 });
+    a.host.setDiskFull(false);
+    await bed.clock.advance(20_000);
+    expect(await report()).toMatchObject({ running: false, placementEpoch: 2n });
+  });
+
   it('is not undone by a stop that comes after a later wish for the same placement to run', async () => {
     await leader.apply(a, 1n, VmDesired.RUNNING, spec(), 1n);
     await bed.clock.advance(2_000);

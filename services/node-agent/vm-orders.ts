@@ -191,7 +191,8 @@ export class VmOrders {
     this.#refuseOfEarlierPlacement(order);
     const { assignment } = memory.notes(vmId);
     const size = { memoryBytes: domain?.maxMemoryBytes ?? 0n, vcpus: domain?.vcpus ?? 0 };
-    const epoch = domain?.placementEpoch ?? placementEpoch;
+    // What it was told to have is kept, although a copy of before may still be what is defined.
+    const epoch = highest(domain?.placementEpoch, assignment?.placementEpoch) ?? placementEpoch;
     await memory.change(vmId, {
       assignment: { ...size, ...assignment, desired: VmDesired.STOPPED, placementEpoch: epoch },
     });
@@ -266,6 +267,11 @@ function sizeOf({ xml }: Wish, domain: Domain | undefined): { memoryBytes: bigin
   if (xml === undefined) return { memoryBytes: domain?.maxMemoryBytes ?? 0n, vcpus: domain?.vcpus ?? 0 };
   const { memoryBytes, vcpus } = parseDomainXml(xml);
   return { memoryBytes, vcpus };
+}
+
+function highest(one: bigint | undefined, other: bigint | undefined): bigint | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  return one > other ? one : other;
 }
 
 export function givenUp({ vmId, placementEpoch }: OrderedVm, floor: bigint): LockstepError {
