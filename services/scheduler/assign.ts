@@ -77,7 +77,7 @@ export class Assignments {
   private isDue({ record, index }: Stored<Vm>): boolean {
     const { placement, id } = record;
     // While a migration is open both agents listen to it alone.
-    if (placement?.migrationId !== '') return false;
+    if (placement?.migrationId !== '' || this.leading.adopting.has(id)) return false;
     if (this.telling.has(id) || (this.notBefore.get(id) ?? 0) > this.leading.env.clock.nowMs()) return false;
     const node = this.leading.nodes.node(placement.node);
     if (node?.connected !== true) return false;

@@ -129,6 +129,7 @@ async function openDesk(env: Env, term: Term): Promise<LeaderDesk> {
     defining: new Set(),
     creating: new Map(),
     undefining: new Set(),
+    adopting: new Set(),
     rehoming: new Map(),
     noTarget: new Map(),
     toTellAgain: new Set(),

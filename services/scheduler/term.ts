@@ -39,6 +39,8 @@ export interface Leading {
   creating: Map<string, string>;
   /** VMs that are being undefined at this moment. */
   undefining: Set<string>;
+  /** VMs that are being adopted: their node is told of them once their domains carry their placement epochs. */
+  adopting: Set<string>;
   /** VMs that their node may have given up for something that was not written then. */
   toTellAgain: Set<string>;
   /** VMs on their way to a node by a decision that is being written down: their room there is taken (INV-6). */

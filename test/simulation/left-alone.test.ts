@@ -106,3 +106,16 @@ it('while all VMs are left alone, maintenance moves none', async () => {
   await desk.rest();
   expect(desk.cluster.records.nodes.get('n1')?.mode).toBe(NodeMode.MAINTENANCE);
 });
+
+it('what is adopted while another host is silent was left to nobody, and starts at once', async () => {
+  const id = '5b1f3c1e-0000-4000-8000-00000000000b';
+  const xml = `<domain type='kvm'><name>stray</name><uuid>${id}</uuid><memory unit='GiB'>1</memory><vcpu>1</vcpu></domain>`;
+  const defined = desk.cluster.agents[0]?.host.hypervisor().define(xml, CALL);
+  await desk.until(Promise.resolve(defined));
+  desk.cluster.agents[2]?.end('killed');
+  await desk.pass(30_000);
+  await desk.ask((api) => api.adoptVm({ vmId: id, node: 'n1' }));
+  await desk.ask((api) => api.startVm({ vm: id }));
+  await desk.pass(10_000);
+  expect(desk.cluster.guests.runningOn(id)).toEqual(['n1']);
+});

@@ -13,6 +13,7 @@ import { parseDomainXml } from '../../core/domain-xml/parse.js';
 import { invalidField, LockstepError } from '../../core/errors/catalogue.js';
 import { subjects } from '../../membership/events.js';
 import { LostTransaction, retryLost } from '../../membership/ledger.js';
+import type { TxnOp } from '../../platform/store/store.js';
 import { openMigrationOf } from '../migrations/create.js';
 import { checkNamedNode } from '../nodes/choose.js';
 import type { Leading } from '../term.js';
@@ -47,12 +48,23 @@ export async function adoptVm(leading: Leading, { vmId, node, validateOnly }: Ad
   const { liveObstacles } = look.answer;
   if (validateOnly) return { vm, liveObstacles };
   try {
-    const record = await writeNewVm(leading, { ...vm, desired: VmDesired.UNMANAGED }, holds);
-    await order(leading, record, node, false);
+    const record = await recordAndStamp(leading, vm, node, holds);
     return { vm: await takeUnderCare(leading, record, vm.desired), liveObstacles };
   } catch (error) {
     if (error instanceof LostTransaction) taken(vm, error);
     throw error;
+  }
+}
+
+/** Its node is not told meanwhile that it is left to its owner: who could have moved it since it was looked at? */
+async function recordAndStamp(leading: Leading, vm: Vm, node: string, holds: readonly TxnOp[]): Promise<Vm> {
+  leading.adopting.add(vm.id);
+  try {
+    const record = await writeNewVm(leading, { ...vm, desired: VmDesired.UNMANAGED }, holds);
+    await order(leading, record, node, false);
+    return record;
+  } finally {
+    leading.adopting.delete(vm.id);
   }
 }
 
