@@ -79,52 +79,6 @@ describe('what a VM shall be', () => {
     await expect(leader.apply(a, 1n)).rejects.toMatchObject({ reason: 'STALE_PLACEMENT' });
   });
 
-  it('is not undone by a stop or removal of an earlier placement that comes late, while nothing is defined yet', async () => {
-    let full = true;
-    const b = await bed.node('b', {
-      hypervisor: (real) =>
-        overriding(real, {
-          define: (xml, limit) =>
-            full ? Promise.reject(new HypervisorError('failed', 'no space left on device')) : real.define(xml, limit),
-        }),
-    });
-    await bed.record({ node: 'b', epoch: 2n });
-    await leader.apply(b, 2n);
-    await expect(leader.stop(b, 1n, { limitS: 0 })).rejects.toMatchObject({ reason: 'STALE_PLACEMENT' });
-    await expect(leader.remove(b, 1n)).rejects.toMatchObject({ reason: 'STALE_PLACEMENT' });
-    full = false;
-    await bed.clock.advance(20_000);
-    expect(bed.runningOn()).toEqual(['b']);
-  });
-
-  it('keeps the placement epoch that was told, whatever a stop finds defined', async () => {
-    await leader.apply(a, 1n);
-    await bed.clock.advance(2_000);
-    await leader.stop(a, 1n, { limitS: 0 });
-    await bed.record({ node: 'a', epoch: 1n }, { desired: VmDesired.STOPPED });
-    await a.kill();
-    await a.restart();
-    await bed.clock.advance(2_000);
-    a.host.setDiskFull(true);
-    await leader.apply(a, 2n, VmDesired.STOPPED);
-    await leader.stop(a, 2n, { limitS: 0 });
-    a.host.setDiskFull(false);
-    await bed.clock.advance(20_000);
-    expect(await report()).toMatchObject({ running: false, placementEpoch: 2n });
-  });
-
-  it('is not undone by a stop that comes after a later wish for the same placement to run', async () => {
-    await leader.apply(a, 1n, VmDesired.RUNNING, spec(), 1n);
-    await bed.clock.advance(2_000);
-    await leader.apply(a, 1n, VmDesired.RUNNING, spec(), 4n);
-    await expect(leader.stop(a, 1n, { limitS: 0, sequence: 3n })).rejects.toMatchObject({ reason: 'STALE_ORDER' });
-    expect(bed.runningOn()).toEqual(['a']);
-    await leader.apply(a, 1n, VmDesired.STOPPED, spec(), 6n);
-    // A wish to stop that was told meanwhile is no reason against being quick about it.
-    await leader.stop(a, 1n, { limitS: 0, sequence: 5n });
-    expect(bed.runningOn()).toEqual([]);
-  });
-
   it('waits while the hypervisor is down, and holds as soon as it is back', async () => {
     a.host.killDaemon();
     await leader.apply(a, 1n);
